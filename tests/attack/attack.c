@@ -5,18 +5,12 @@
 #include "attack.h"
 #include "local_socket.h"
 #include "wire.h"
-#include <errno.h>
 #include <grp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 bool attack_possible(void)
 {
@@ -38,7 +32,7 @@ void attack_start(struct host *host, const char *text)
 
 void attack_serve(struct host *host, const char *text)
 {
-    host_configure(host, text);
+    host_configure(host, "%s", text);
     ck_assert_int_eq(chmod(host->dir, 0711), 0);
     ck_assert_int_eq(chown(host->dir, ATTACK_COCOD, ATTACK_COCOD), 0);
     attack_restart(host);

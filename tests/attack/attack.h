@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the attacks share: a cocod of a user of its own, and processes of other real users that do
- * something to it and then keep what they have. Only root can make them.
+ * What the attacks share: a cocod of a user of its own, and processes of other real users (root's
+ * to make) that do something to it and keep what they have.
  */
 #pragma once
 
 #include "integration/host.h"
-#include <stdbool.h>
-#include <stdint.h>
-#include <sys/types.h>
 
 #define ATTACK_COCOD 64990u /* uids that nobody has */
 #define ATTACK_A     64991u
@@ -16,8 +13,7 @@
 
 /* False: not root, which is said. */
 bool attack_possible(void);
-/* cocod as ATTACK_COCOD, with a chain, sockets for everybody and the defaults' limits; `text` are
- * further sections. */
+/* cocod as ATTACK_COCOD, with a chain, open sockets and default limits; `text`: more sections. */
 void attack_start(struct host *host, const char *text);
 /* The same on an open host, with a configuration as host_configure takes it. */
 void attack_serve(struct host *host, const char *text);
@@ -38,8 +34,7 @@ void attack_end(struct attacker *attacker);
 /* All of it at once. */
 uint32_t attack_as(uid_t uid, uint32_t (*run)(const struct host *host), const struct host *host);
 
-/* For attackers. Sends HELLO; the status of its reply, which stays unread where `leave`; -1: there
- * is none. */
+/* Sends an attacker's HELLO; its reply's status (unread where `leave`); -1: there is none. */
 int attack_hello(int fd, uint32_t features, bool leave);
 /* PING, and its right answer within 5 s. */
 bool attack_ping(int fd);

@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * HELLO with LEASE, then garbage, and the reply left unread at the own end: the descriptor in it
- * stays on its way, charged by the kernel to cocod's user.
+ * HELLO with LEASE, then garbage, and the reply is left unread: the kernel charges the descriptor
+ * in it to cocod's user.
  *
- * Before cocod charged it, too, one user had as many on their way as cocod's LimitNOFILE (20,000 of
- * 20,000 here), and from then on nobody got a new session with a lease, not even after a restart.
+ * Before cocod charged it too, one user held as many as cocod's LimitNOFILE (20,000 of 20,000
+ * here); nobody got a new session with a lease, not even after a restart.
  */
 #include "attack.h"
 #include "local_socket.h"
 #include "wire.h"
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define PROCESSES 80
 #define TRIES     300

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What floods do to a good client: cocod alone on one CPU, the client first on the other, which it
- * shares with the attackers (SCHED_FIFO, so that the scheduler is not what is measured; it is
- * root's).
+ * shares with the attackers (SCHED_FIFO, root's, so that the scheduler is not measured).
  *
- * The client asks for certificates, one request at a time with a pause between, quietly at first
- * and then beside each flood: by one process with 256 connections, then by several of the same
- * user. What counts is the ratio of its 99th percentile to that of the quiet phases around the
- * flood.
+ * The client asks for certificates one at a time with a pause between, quietly and beside each
+ * flood: one process with 256 connections, then several of the same user. What counts is its 99th
+ * percentile against the quiet phases around the flood.
  */
 #include "bench/bench.h"
 #include "coco_limits.h"
@@ -20,7 +18,6 @@
 #include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -28,13 +25,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CONNECTIONS   256u
 #define PROCESSES_MAX 64u
 #define SAMPLES_MAX   200000u
-#define PAUSE_NS      300000
+#define PAUSE_US      300
 #define ATTACKER_UID  40001u
 #define BURST_MAX     (512u * 1024u)
 #define PIECE_MOST    16384u
@@ -209,8 +205,7 @@ static int open_one(const struct attack *attack)
     return fd;
 }
 
-/* Sends what the socket takes of the burst, from where it was left. False: the connection is gone.
- * */
+/* Sends what the socket takes of the burst, from where it was left. False: disconnected. */
 static bool push(const struct attack *attack, int fd, size_t *at)
 {
     size_t room = attack->burst_size - *at;
@@ -300,7 +295,6 @@ static int ask(const struct bench_target *target, int fd, uint32_t *ret_ns)
 static int measure(const struct bench_target *target, int fd, double seconds, struct figures *ret)
 {
     static uint32_t samples[SAMPLES_MAX];
-    const struct timespec pause = {.tv_nsec = PAUSE_NS};
     uint64_t end = monotonic_ns() + (uint64_t)(seconds * 1e9);
     size_t n = 0;
 
@@ -308,7 +302,7 @@ static int measure(const struct bench_target *target, int fd, double seconds, st
         int r = ask(target, fd, &samples[n++]);
         if (r < 0)
             return bench_fail(-r, "the good client");
-        nanosleep(&pause, NULL);
+        usleep(PAUSE_US);
     }
     sort_u32(samples, n);
     size_t half = n / 2, last = n - 1 - n / 100;
@@ -333,7 +327,6 @@ static int flood(struct run *run, const struct flood *what, unsigned processes)
     static struct attack attack;
     pid_t pids[PROCESSES_MAX];
     struct figures quiet, beside;
-    const struct timespec settle = {.tv_nsec = 300 * 1000 * 1000};
 
     attack = (struct attack){.target = &run->servers.cocod,
                              .path = run->servers.cocod.path,
@@ -346,7 +339,7 @@ static int flood(struct run *run, const struct flood *what, unsigned processes)
         return r;
     for (unsigned i = 0; i < processes; i++)
         pids[i] = start_attacker(&attack, run->client_cpu);
-    nanosleep(&settle, NULL);
+    usleep(300 * 1000);
     uint64_t before = *run->sent, began = monotonic_ns();
     r = measure(&run->servers.cocod, run->fd, run->seconds, &beside);
     double per_s = (double)(*run->sent - before) * 1e9 / (double)(monotonic_ns() - began);
@@ -356,7 +349,7 @@ static int flood(struct run *run, const struct flood *what, unsigned processes)
     for (unsigned i = 0; i < processes; i++)
         if (pids[i] > 0)
             waitpid(pids[i], NULL, 0);
-    nanosleep(&settle, NULL);
+    usleep(300 * 1000);
     if (r < 0)
         return r;
     double ratio = beside.p99_us / quiet.p99_us;

@@ -1,23 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One process keeps tens of thousands of one-byte locks on the table file, of which the kernel
- * lets everybody have as many as he likes. `make attack-locks` has 20,000, 50,000 and 100,000.
+ * One process keeps tens of thousands of one-byte locks on the table file; the kernel limits
+ * nobody. `make attack-locks` has 20,000, 50,000 and 100,000.
  *
- * cococtl asked the kernel once for each lock: rotate --timeout 2 --force took 38 s with 20,000 and
- * 461 s with 100,000, and then failed with ELOOP. Nobody was told who it was.
- *
- * How long another's lease takes is the kernel's, and printed only (docs/rotation.md).
+ * When cococtl asked the kernel once for each lock, rotate --timeout 2 --force took 38 s with
+ * 20,000 and 461 s with 100,000, failed with ELOOP and named nobody. How long another's lease takes
+ * is the kernel's, and is only printed (docs/rotation.md).
  */
 #include "attack.h"
 #include "measure.h"
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
-#include <time.h>
-#include <unistd.h>
 
 #define LOCKS   20000
 #define SAMPLES 200

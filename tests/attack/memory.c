@@ -2,21 +2,15 @@
 /*
  * Who makes cocod hold bytes: replies that nobody reads, and calls that never end.
  *
- * Before they were charged at their real size, PINGs over 256 connections of one process took
- * 1.29 GiB, two such processes had cocod killed at its MemoryMax, and 4 processes without any role
- * 1.05 GiB, with 1 MiB of a call in each connection.
+ * Before they were charged at their real size, PINGs over 256 connections of one process took 1.29
+ * GiB, two such processes had cocod killed at its MemoryMax, and 4 processes without a role took
+ * 1.05 GiB with 1 MiB of a call in each connection.
  */
 #include "attack.h"
 #include "local_socket.h"
 #include "wire.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define CONNECTIONS 256u /* [limits] peers_per_account */
 #define PINGERS     2
@@ -69,8 +63,7 @@ static unsigned long most_kib(const struct host *h)
     return kib;
 }
 
-/* Sends the bytes over each connection, again and again where `forever`, until cocod takes nothing
- * more and rests. MiB. */
+/* Sends the bytes over each connection, `forever` again, until cocod takes no more. MiB. */
 static uint32_t fill(const struct host *h, const int *fds, const uint8_t *bytes, size_t size,
                      bool forever)
 {

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One user takes every place that there is.
- *
- * Before there was a reserve, 79 processes of 256 connections had all 20,000: of 20 other users
- * none got in, nor did root's cococtl.
+ * One user takes every place. Before there was a reserve, 79 processes of 256 connections had all
+ * 20,000: of 20 other users none got in, nor did root's cococtl.
  */
 #include "attack.h"
 #include "local_socket.h"
-#include <stdio.h>
-#include <unistd.h>
 
 #define PROCESSES 79
 #define EACH      256

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who may read the store reads it over 200 connections, again and again, while the firmware's TCB
- * changes and the chain with it. Where no chain is EIO, guests must see none of that.
+ * A user who may read the store reads it over 200 connections, while the firmware's TCB changes and
+ * the chain with it. Where no chain is EIO, guests must see none of that.
  *
  * Before jobs on the store had places apart from the selection's, they filled the worker's 64: the
  * selection failed, and guests had EIO until long after the attack.
@@ -9,15 +9,10 @@
 #include "attack.h"
 #include "local_socket.h"
 #include "snp_pki.h"
-#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define READERS 200u
 #define CHANGES 6u
@@ -144,7 +139,7 @@ TEST(whoever_reads_the_store_takes_no_chain_away)
     await(&seen->answers, READERS);
     for (unsigned i = 0; i < CHANGES; i++) {
         unsigned before = seen->changes;
-        host_configure(&host, configuration(i % 2 ? 8 : 9));
+        host_configure(&host, "%s", configuration(i % 2 ? 8 : 9));
         process_signal(&host.cocod, SIGHUP);
         await(&seen->changes, before);
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * coco-bench's parts: servers.c starts and stops what is measured, echo.c is the yardstick, load.c
- * asks and takes the time, report.c computes and prints. Functions return 0 or a negative errno,
- * and the place that fails says why on stderr.
+ * coco-bench's parts: servers.c starts and stops the servers, echo.c is the yardstick, load.c asks
+ * and takes the time, report.c prints. Functions return 0 or a negative errno; the place that fails
+ * says why on stderr.
  */
 #pragma once
 
@@ -74,8 +74,7 @@ struct bench_servers {
     struct bench_target redis;
 };
 
-/* Starts what is wanted, each pinned to the servers' CPU. On failure, too, bench_servers_stop()
- * cleans up. */
+/* Starts what is wanted, on the servers' CPU. bench_servers_stop() cleans up a failure, too. */
 int bench_servers_start(struct bench_servers *servers, const struct bench_setup *setup);
 /* Ends the servers and removes the folder. */
 void bench_servers_stop(struct bench_servers *servers);
@@ -143,6 +142,5 @@ bool bench_measured(const struct bench_results *results, unsigned level, enum be
 
 void bench_print_table(const struct bench_results *results, FILE *out);
 void bench_print_json(const struct bench_results *results, FILE *out);
-/* The largest of the levels' ratios of p50, (a) to (b), each the median of its rounds; 0 where one
- * of the two was not measured. */
+/* The largest ratio of p50 of any level, (a) to (b), medians of rounds; 0: not measured. */
 double bench_worst_ratio(const struct bench_results *results);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * coco-bench: what a certificate table costs, by four ways of getting it.
+ * coco-bench: what a certificate table costs, by these ways of getting it (docs/performance.md
+ * tells how to read the output):
  *
  *   a  cocod: CERTS_GET over its socket
  *   b  an epoll echo server in C that is asked and answers with the same bytes
@@ -8,13 +9,10 @@
  *   d  open, OFD read lock, read and close of the table file
  *   e  cocod through libcoco's blocking function (at one connection)
  *
- * One run starts the servers in a private folder, pins them to one CPU and the load to another, and
- * lets the rows take turns in short rounds: a b c d e a b c d e …, so that whatever else the
- * machine does meets all of them alike. Every reply is compared, byte for byte; a wrong one ends
- * the run with exit status 1. docs/performance.md tells how to read the output.
- *
- * However the run ends, by itself, by a signal or by a failure, the servers are ended and the
- * folder removed on the one way out of main().
+ * The servers run in a private folder on one CPU, the load on another. The rows take turns in short
+ * rounds, so that whatever else the machine does meets all alike. A reply that differs in a byte
+ * ends the run with exit status 1. Every end goes through main()'s one way out, which ends servers
+ * and folder.
  */
 #include "bench.h"
 #include <errno.h>
@@ -244,8 +242,7 @@ static void settle_process(void)
     }
 }
 
-/* A server that stops answering must not hang the run: SIGALRM, again every second since the first
- * may come just before a call that blocks. */
+/* A server that stops must not hang the run; each second, as a call may block just after. */
 static void watch(unsigned seconds)
 {
     struct itimerval timer = {.it_value.tv_sec = seconds, .it_interval.tv_sec = seconds ? 1 : 0};

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The yardstick: what a Unix socket itself costs.
+ * The yardstick: what a Unix socket itself costs. One thread, level-triggered epoll, one recv and
+ * one send a request of a fixed size. The reply is header and table in one buffer with the
+ * request's id, as cocod's. It checks nothing, counts nothing and keeps no deadlines: what cocod
+ * does more is the ratio.
  *
- * A single-threaded server on level-triggered epoll. It takes requests of a fixed size and answers
- * each with the same bytes, but for the id, which it copies from the request as cocod does; header
- * and table lie in one buffer, so a reply is one send of one piece. Waiting, one recv and one send:
- * nobody can serve this traffic with fewer system calls without changing what is asked of it. It
- * checks nothing, counts nothing and keeps no deadlines; what it does less than cocod is what the
- * ratio shows.
- *
- * Its peers have one request outstanding each, so a reply always fits the socket's buffer: one that
- * does not is a failure of the benchmark and ends it.
+ * Peers have one request outstanding each, so a reply always fits the socket's buffer; one that
+ * does not ends the benchmark.
  */
 #include "bench.h"
 #include <errno.h>

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The load: one thread, N connections, one request outstanding on each. As soon as a reply is
- * complete and compared, the next request goes out, so N stays the number of requests that wait.
+ * The load: one thread, N connections, one request outstanding on each; the next one goes out when
+ * a reply is complete and compared. All servers are asked by the same code with other bytes.
  *
- * All servers are asked by the same code; targets differ by their bytes alone. With one connection
- * the thread blocks in recv, as a vCPU thread does; with more it waits in epoll. A request's
- * latency is from before its send to behind the recv that completes its reply, and so holds the
- * time that the reply waits for this thread to come to it: with many connections that is most of
- * it, and equal for all servers that keep the thread busy.
- *
- * A round is a warm-up, then the window that is measured: only requests that end in it count. The
- * server's CPU time is read from its process clock at both ends of the window.
+ * With one connection the thread blocks in recv, as a vCPU thread does; with more it waits in
+ * epoll. A latency runs from before the send to behind the recv that completes the reply: with many
+ * connections most of it is waiting for this thread, alike for all servers. A round is a warm-up
+ * and the window: requests that end in the window count, and so does the CPU time that the server's
+ * process clock shows for it.
  */
 #include "bench.h"
 #include "coco_limits.h"
@@ -18,11 +15,9 @@
 #include <coco/coco.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define EVENTS       64

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the rounds say together.
- *
- * Every figure is the median of its rounds. A ratio is formed within each round, from two rows that
- * ran one after the other, and then the median taken: what disturbs the machine for longer than a
- * round disturbs both and falls out. The lowest and highest of the rounds stand beside it; where
- * they lie far apart, the run was disturbed.
+ * What the rounds say together: each figure is the median of its rounds. A ratio is formed within a
+ * round, from two rows that ran one after the other, so that a disturbance longer than a round
+ * falls out. The lowest and highest stand beside it; far apart, they show a disturbed run.
  */
 #include "bench.h"
 #include "coco_limits.h"
 #include "measure.h"
-#include <stdlib.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 

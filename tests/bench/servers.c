@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is measured: cocod with a test chain, the echo server, Redis. All of it lies in one private
- * folder, on a tmpfs where there is one, as cocod's own files do in production.
+ * What is measured: cocod with a test chain, the echo server, Redis, all in one private folder, on
+ * a tmpfs where there is one. Each server is a child, pinned to the servers' CPU, and dies with
+ * this process.
  *
- * Each server is a child of this process, pinned to the servers' CPU before it runs, and killed by
- * the kernel if this process ends first. The expected replies are made here, from the PKI and the
- * wire codecs, not copied from what the servers say; so a wrong reply cannot become the standard.
- *
- * The chain is a VLEK's, since the provider's name in it has a free length: it pads the table to
+ * The expected replies are made here from the PKI and the wire codecs, so a server's wrong reply
+ * cannot become the standard. The chain is a VLEK's: the provider's name in it pads the table to
  * the size of AMD's own Milan chain.
  */
 #include "bench.h"
@@ -20,7 +18,6 @@
 #include <ftw.h>
 #include <poll.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -28,7 +25,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define START_MS   10000
@@ -176,7 +172,6 @@ static void show_log(const char *log)
 /* Until the server accepts: it listens when it is ready. */
 static int wait_for(struct bench_target *target, const char *name, const char *log)
 {
-    const struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
     int status = 0;
 
     for (int waited_ms = 0; waited_ms < START_MS && !bench_signal; waited_ms += 2) {
@@ -193,7 +188,7 @@ static int wait_for(struct bench_target *target, const char *name, const char *l
             show_log(log);
             return -ECHILD;
         }
-        nanosleep(&pause, NULL);
+        usleep(2000);
     }
     if (bench_signal)
         return -EINTR;
@@ -218,8 +213,7 @@ static int make_table(struct snp_pki *pki, size_t csp_id_length, struct snp_pki_
     return r < 0 ? r : snp_pki_make_table(pki, leaf, ret, ret_size);
 }
 
-/* Certificates into `dir`, and the table that they make, of BENCH_TABLE_SIZE bytes where the free
- * text's length allows. */
+/* Certificates into `dir` and their table, of BENCH_TABLE_SIZE bytes if free text allows. */
 static int make_chain(const char *dir, struct bench_servers *servers)
 {
     const struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir()};

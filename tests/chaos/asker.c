@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A client that counts: whatever it asks has exactly one answer, of the right kind, by its time,
- * while its session lives; and a session ends only with the cocod that had it. It speaks the wire
- * itself, since libcoco would hide the one and the other.
+ * A client that counts: each question has exactly one answer, of the right kind, in time, while its
+ * session lives; a session ends only with its cocod. It speaks the wire itself, since libcoco would
+ * hide both.
  */
 #include "ground.h"
 #include "guests.h"
@@ -10,12 +10,7 @@
 #include "status.h"
 #include "tdx_quote.h"
 #include "wire.h"
-#include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define AT_ONCE 8u
 /* Behind its own time an answer may be late by this. */
@@ -228,8 +223,7 @@ static bool take_all(struct session *s)
 
 /* --- sessions --------------------------------------------------------------------------------- */
 
-/* Cocod must have been ended since the session began. One that was never greeted may have been
- * refused for want of a place. */
+/* Cocod must have ended since the session began. Without a greeting: no place, maybe. */
 static void look_at_end(const struct session *s)
 {
     const uint64_t until_us = monotonic_us() + CLOSED_US;

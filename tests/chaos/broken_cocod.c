@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A cocod with one thing broken, CHAOS_BROKEN says which, so that tests/chaos/check can show that a
- * chaos run finds it. Linked with cocod's own code, between which and these functions the linker
- * steps (--wrap).
+ * A cocod with one thing broken (CHAOS_BROKEN), so that tests/chaos/check shows that a chaos run
+ * finds it. Linked with cocod's own code; the linker's --wrap puts these functions between.
  */
 #include "certs/certs.h"
 #include "certs/table_file.h"

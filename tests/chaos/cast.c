@@ -3,19 +3,13 @@
  * The processes of a chaos run: how each is started, what its end means, what cocod takes.
  */
 #include "director.h"
-#include "ground.h"
 #include "guests.h"
 #include "local_socket.h"
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 /* As systemd/cocod.service has it. */
 #define MEMORY_MAX_KIB (2ul << 20)
@@ -34,8 +28,7 @@ int listening(const char *path, gid_t gid)
 
 void start_cocod(unsigned unused)
 {
-    char program[220], preload[220];
-    const char *argv[] = {program, "--config", run.host.config, NULL};
+    const char *argv[] = {host_path(&run.host, "cocod"), "--config", run.host.config, NULL};
     const struct process_options options = {.argv = argv,
                                             .dir = run.host.dir,
                                             .name = "cocod",
@@ -43,13 +36,11 @@ void start_cocod(unsigned unused)
                                             .n_listen_fds = 2,
                                             .listen_names = "rpc:admin",
                                             .uid = ground->root ? UID_COCOD : 0,
-                                            .preload = preload};
+                                            .preload = host_path(&run.host, "clock.so")};
 
     (void)unused;
     if (run.cocod_up)
         return;
-    snprintf(program, sizeof(program), "%s/cocod", run.host.dir);
-    snprintf(preload, sizeof(preload), "%s/clock.so", run.host.dir);
     process_start(&run.host.cocod, &options);
     run.cocod_up = true;
     run.lives++;
@@ -167,19 +158,18 @@ void sample(void)
 
 void write_config(const char *more)
 {
-    char text[4096];
     struct host *h = &run.host;
 
-    snprintf(text, sizeof(text),
-             "table_group = %u\n"
-             "root = %s/root.der\nstore = %s\nplatform = unix:%s/sev.sock\ndrain_timeout = 2s\n"
-             "[quotes]\nqgs = unix:%s slots=4\nqgs = unix:%s slots=4\nqgs_timer = 3s\n"
-             "vmm_users = %u %u\n"
-             "[admin]\nread = %u\n"
-             "[limits]\npeers = 4000\n%s",
-             ground->root ? GID_VMM : getgid(), h->dir, ground->store, h->dir, run.qgs_paths[0],
-             run.qgs_paths[1], UID_VM, UID_VM + 1, UID_CLERK + 1, more);
-    host_configure(h, text);
+    host_configure(
+        h,
+        "table_group = %u\n"
+        "root = %s/root.der\nstore = %s\nplatform = unix:%s/sev.sock\ndrain_timeout = 2s\n"
+        "[quotes]\nqgs = unix:%s slots=4\nqgs = unix:%s slots=4\nqgs_timer = 3s\n"
+        "vmm_users = %u %u\n"
+        "[admin]\nread = %u\n"
+        "[limits]\npeers = 4000\n%s",
+        ground->root ? GID_VMM : getgid(), h->dir, ground->store, h->dir, run.qgs_paths[0],
+        run.qgs_paths[1], UID_VM, UID_VM + 1, UID_CLERK + 1, more);
 }
 
 void reload(const char *more)
@@ -201,7 +191,8 @@ void start_qgs(unsigned packed)
                                          "unbound:20",     "stuck:2",
                                          "other-quote",    "eof"};
     const unsigned n = packed & 1, fault = packed >> 1;
-    char program[4096], name[16], delay[16];
+    char name[16], delay[16];
+    const char *program = process_built("tests/qgs-sim");
     const char *argv[12] = {program, "--timer-ms", "3000", "--delay-random", "--delay-ms", delay};
     unsigned k = 6;
     const struct process_options options = {.argv = argv,
@@ -211,7 +202,6 @@ void start_qgs(unsigned packed)
 
     if (run.qgs[n].pid > 0)
         return;
-    snprintf(program, sizeof(program), "%s", process_built("tests/qgs-sim"));
     snprintf(name, sizeof(name), "qgs-%u", n);
     snprintf(delay, sizeof(delay), "%u", fault % 3 == 2 ? 200u : 20u);
     if (fault > 0) {
@@ -224,15 +214,13 @@ void start_qgs(unsigned packed)
 
 void start_sev(void)
 {
-    char program[4096], path[220];
-    const char *argv[] = {program, path, "--file", ground->platform, NULL};
+    const char *argv[] = {process_built("tests/sev-sim"), host_path(&run.host, "sev.sock"),
+                          "--file", ground->platform, NULL};
     const struct process_options options = {.argv = argv,
                                             .dir = run.host.dir,
                                             .name = "sev",
                                             .no_notify = true};
 
-    snprintf(program, sizeof(program), "%s", process_built("tests/sev-sim"));
-    snprintf(path, sizeof(path), "%s/sev.sock", run.host.dir);
     process_start(&run.sev, &options);
     process_wait_log(&run.sev, "listening");
 }

@@ -2,45 +2,33 @@
 /*
  * `make chaos`: everything that may happen to a host, at once and for long, by real processes:
  * cocod under a user of its own behind sockets that outlive it, VMMs and clients of several users,
- * QGS and the platform's helper, cococtl, and those who want the others to come to harm
- * (hostile.c). This process starts and ends them all, plays the hand of the administrator and of
- * fate, and looks on.
+ * QGS and the platform's helper, cococtl, and the hostile (hostile.c). This process starts and ends
+ * them all, plays administrator and fate, and looks on.
  *
- * What happens, and when, is drawn from the seed alone: event after event from a shuffled deck in
- * which each kind lies as often as its weight, so that even a short run has all of them. What comes
- * of it is up to the machine; the same seed is the same plan, not the same run. Every event and its
- * end is a line with its time.
+ * What happens, and when, is drawn from the seed: events from a shuffled deck in which each kind
+ * lies as often as its weight, so that a short run has all of them. The same seed is the same plan,
+ * not the same run. Every event and its end is a line with its time.
  *
- * Now and then the run comes to rest: whatever is broken is mended, whoever is hostile is gone.
- * Then guests must get chains and quotes again, and cocod must be as small as it was. Two times of
- * three cocod is not ended from one rest to the next, and once that is long: what it does not give
- * back would go with it, and so would what it owes.
- *
- * No bound here is a latency. Each is so long that only what makes no progress reaches it.
+ * Now and then the run comes to rest: what is broken is mended, the hostile are gone. Then guests
+ * must get chains and quotes again, and cocod must be as small as it was. Two times of three cocod
+ * lives from one rest to the next, and once for long, so that it must give back itself what it
+ * owes. No bound is a latency: only what makes no progress reaches one.
  *
  * CHAOS_SECONDS (60), CHAOS_SEED (of the time), CHAOS_HOSTILE (names, all; "none"). For
  * tests/chaos/check CHAOS_COCOD, CHAOS_PATIENCE_S.
  */
 #include "director.h"
-#include "ground.h"
 #include "guests.h"
 #include "hostile.h"
 #include <signal.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define STRETCH_US   25000000u /* from one rest to the next; each third is longer */
 #define STRETCHED_US 90000000u
 #define MORE_AT_REST 3u /* good answers of each kind, for everybody */
-/* What cocod has open at rest: 12 + 6 sessions, some sockets, 8 slots; far below one descriptor
- * kept for each session that an attacker had. */
+/* What cocod has open at rest: 12 + 6 sessions, sockets, 8 slots; not one for each attacker. */
 #define FILES_AT_REST 64u
 /* Fragments of what attackers had; a leak of an hour is more. */
 #define MEMORY_GROWS_KIB (48ul << 10)

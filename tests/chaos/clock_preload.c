@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The wall clock of a cocod in a chaos run, preloaded: the machine's, and so many seconds beside it
- * as the file CHAOS_CLOCK says. That it was set is told by the FIFO CHAOS_CLOCK.set, which stands
- * for the timer that the kernel would cancel then (timerfd_create(2)). CLOCK_MONOTONIC is left
- * alone.
+ * The wall clock of a cocod in a chaos run, preloaded: the machine's plus the seconds in the file
+ * CHAOS_CLOCK. The FIFO CHAOS_CLOCK.set tells that it was set, for the timer that the kernel would
+ * cancel (timerfd_create(2)). CLOCK_MONOTONIC is left alone.
  */
 #include <errno.h>
 #include <fcntl.h>

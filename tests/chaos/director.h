@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of the process share that directs a chaos run: chaos.c (the whole, and coming to
- * rest), stage.c (the host), cast.c (the processes), events.c (what happens).
+ * What chaos.c (the whole, and rest), stage.c (the host), cast.c (processes) and events.c share.
  */
 #pragma once
 
@@ -38,8 +37,7 @@ struct run {
 
 extern struct run run;
 
-/* chaos.c: a line of the run's record; a number below n; a thing to do in a while, by the latest
- * when the run comes to rest. */
+/* chaos.c: a line of the record; a number below n; a thing to do later, or at rest. */
 __attribute__((format(printf, 2, 3))) void tell(const char *name, const char *format, ...);
 uint32_t below(uint32_t n);
 void at_end(uint64_t after_us, void (*fn)(unsigned), unsigned arg, const char *name);

@@ -1,22 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What may happen in a chaos run, and in which order. An event is one call with four numbers that
- * were drawn for it, whether it has a use for them or not: so what is drawn next does not depend on
- * what came of it. What it breaks is mended after a time, by at_end().
+ * What may happen in a chaos run, and in which order. An event is one call with four drawn numbers,
+ * used or not, so that the next draw does not depend on it. What it breaks at_end() mends.
  */
 #include "director.h"
-#include "ground.h"
 #include "hostile.h"
 #include "integration/admin_call.h"
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 /* --- events ----------------------------------------------------------------------------------- */
 
@@ -205,10 +199,8 @@ static void set_config(draw_t draw)
 
 static void tell_clock(int64_t offset_s)
 {
-    char path[220];
-
     *run.clock_offset_s = offset_s;
-    snprintf(path, sizeof(path), "%s/clock.set", run.host.dir);
+    const char *path = host_path(&run.host, "clock.set");
     int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd >= 0) {
         (void)!write(fd, "\n", 1);

@@ -1,30 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * See ground.h. The firmware that signs is in each VMM's process, one model for each leaf, made
- * before the fork: which of them signs is one number that all share, read at the moment of signing.
- * So `snp_firmware_answer` is wrapped by the linker (guests.c).
+ * before the fork. Which of them signs is a number that all share, read at the moment of signing:
+ * the linker wraps `snp_firmware_answer` (guests.c).
  */
 #include "ground.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
-#include <time.h>
-#include <unistd.h>
 
 struct ground *ground;
 
 void rest_ms(unsigned ms)
 {
-    const struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-
-    nanosleep(&pause, NULL);
+    usleep(ms * 1000);
 }
 
 uint64_t patience_us(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the processes of a chaos run share: where things are, what the firmware is, what they have
- * seen. It is memory that all of them map, made before any of them is.
+ * What the processes of a chaos run share, in memory that all map: places, firmware, what they have
+ * seen.
  */
 #pragma once
 
@@ -9,8 +9,6 @@
 #include "snp_pki.h"
 #include "support.h"
 #include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <sys/types.h>
 
 #define CHAINS 4u /* TCBs that the firmware goes through */
@@ -18,8 +16,7 @@
 #define ASKERS 2u /* processes that count answers on the wire */
 #define ASKS   3u /* sessions of each of these */
 
-/* Numbers, so that nothing has to be added to the machine's users. Without root everybody is who
- * runs the test. */
+/* Numbers that need no user of the machine's. Without root everybody is who runs the test. */
 #define GID_VMM     60100u
 #define GID_ADMIN   60101u
 #define UID_COCOD   60100u
@@ -73,10 +70,8 @@ uint64_t patience_us(void);
 /* One of the invariants does not hold: `row` is its name. Any process; the run ends by it. */
 __attribute__((format(printf, 2, 3))) void violate(const char *row, const char *format, ...);
 
-/* For a child of the run: another user where that can be had, no descriptor of the parent's, and an
- * end with the parent. */
+/* For a child of the run: another user if possible, no descriptors, an end with the parent. */
 void become(uid_t uid, gid_t gid);
 
-/* The firmware changes, and what the platform's helper says of it; or (leaf CHAINS) only what the
- * helper's trouble is. NULL: the fault stays as it is. */
+/* New firmware, and what the helper says of it; or (CHAINS) its trouble alone. NULL: as it is. */
 void set_firmware(unsigned leaf, const char *fault);

@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A VMM of a chaos run: libcoco on the model of KVM (synth_vmm.h), an SNP guest and a TD. What the
- * guests get is judged where they live; a VMM that is killed takes its judgement with it, since its
- * guests are gone, too. One vCPU each: synth_vmm's vCPUs have a driver of their own each, and a
- * Linux guest has one, which asks for one report at a time. The busy budget is counted for that.
+ * A VMM of a chaos run: libcoco on the model of KVM (synth_vmm.h), an SNP guest and a TD, judged
+ * where they live. One vCPU each: a Linux guest has one driver, which asks for one report at a
+ * time, and the busy budget is counted for that.
  */
 #include "guests.h"
 #include "ground.h"
 #include "synth_vmm.h"
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #define FINISH_MS 60000
 

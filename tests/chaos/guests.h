@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The processes of a chaos run that must come to no harm: VMMs with modelled guests, and clients
- * that count what they are answered. Each function is a process's whole life, after become().
+ * The good processes of a chaos run: VMMs with modelled guests, and clients that count their
+ * answers. Each function is a process's whole life, after become().
  */
 #pragma once
 

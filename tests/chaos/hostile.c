@@ -7,15 +7,8 @@
 #include "local_socket.h"
 #include "tdx_quote.h"
 #include "wire.h"
-#include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define MANY  256u /* an account's connections */
 #define LOCKS 10000
@@ -130,8 +123,7 @@ static void fill_and_drain(unsigned amount)
     }
 }
 
-/* The descriptor of the lease lies in a queue that nobody reads: garbage ends the session, the
- * socket stays. */
+/* The lease's descriptor lies in a queue that nobody reads: garbage ends the session only. */
 static void garbage_after_lease(unsigned amount)
 {
     uint8_t bytes[256];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Those who want the others to come to harm: one process, and what it forks, for each kind. All
- * that they are allowed to do is done by real means; they end when they are killed.
+ * The hostile of a chaos run: for each kind one process and what it forks, by means that they are
+ * allowed. They end when they are killed.
  */
 #pragma once
 

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `make soak`: ten million requests to one cocod, CERTS_GET and now and then QUOTE_GET, after which
- * it must be as large as before, and have as many descriptors open; and ten thousand sessions that
- * do nothing, which may take a KiB of its memory each.
- *
- * The memory is that of its own, RssAnon, as the kernel counts it from outside.
- *
- * COCO_SOAK: how many requests.
+ * `make soak`: COCO_SOAK (ten million) requests to one cocod, CERTS_GET and now and then QUOTE_GET,
+ * after which it must be as large (RssAnon) and have as many descriptors open as before; and ten
+ * thousand idle sessions, which may take a KiB each.
  */
 #include "integration/host.h"
 #include "local_socket.h"
@@ -14,14 +10,8 @@
 #include "tdx_quote.h"
 #include "wire.h"
 #include <dirent.h>
-#include <errno.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define SESSIONS    4u
 #define AT_ONCE     32u
@@ -226,16 +216,12 @@ TEST(requests_leave_nothing_behind)
     const uint64_t total = text && *text ? strtoull(text, NULL, 10) : 10000000;
     struct qgs_sim_options options;
     static double kib[SAMPLES];
-    char more[4096];
     unsigned long files = 0;
 
     host_open(&host);
     qgs_sim_options_init(&options);
     host_start_qgs(&host, &options);
-    snprintf(more, sizeof(more), "%s[quotes]\nqgs = unix:%s\n", host_make_chain(&host, "chain"),
-             host.qgs);
-    host_configure(&host, more);
-    host_start(&host);
+    host_serve(&host, "%s[quotes]\nqgs = unix:%s\n", host_make_chain(&host, "chain"), host.qgs);
     for (unsigned i = 0; i < SESSIONS; i++)
         sessions[i] = (struct session){.fd = begin_session(0), .id = 1};
     for (unsigned i = 0; i < SAMPLES; i++) {
@@ -263,7 +249,6 @@ TEST(requests_leave_nothing_behind)
 TEST(an_idle_session_takes_a_kib)
 {
     struct rlimit limit;
-    char more[4096];
 
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
     limit.rlim_cur = limit.rlim_max;
@@ -273,10 +258,8 @@ TEST(an_idle_session_takes_a_kib)
         return;
     }
     host_open(&host);
-    snprintf(more, sizeof(more), "%s[limits]\npeers = 12000\npeers_per_account = 12000\n",
-             host_make_chain(&host, "chain"));
-    host_configure(&host, more);
-    host_start(&host);
+    host_serve(&host, "%s[limits]\npeers = 12000\npeers_per_account = 12000\n",
+               host_make_chain(&host, "chain"));
     for (unsigned i = 0; i < IDLE_BEFORE; i++)
         (void)begin_session(COCO_FEATURE_LEASE | COCO_FEATURE_NOTIFY);
     const unsigned long before = own_kib();

@@ -4,20 +4,15 @@
  * own, a clock, sockets, and everybody's first start.
  */
 #include "director.h"
-#include "ground.h"
 #include "guests.h"
 #include "integration/admin_call.h"
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define COCOD_FILES 8192u
 

@@ -1,36 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The demonstration: `make demo`.
+ * The demonstration: `make demo`. All that cocod does for guests, on one machine without
+ * confidential-computing hardware: cocod, cococtl and libcoco, around them a test PKI, a simulated
+ * quoting service and a synthetic VMM with modelled guests and firmware. While guests fetch reports
+ * and quotes, the firmware is updated and its chain replaced; every report must verify by the table
+ * that came with it, and every quote must be that of its TDREPORT.
  *
- * Everything that cocod does for guests, on one machine without any confidential-computing
- * hardware: the product's own binaries (cocod, cococtl, libcoco), around them a test PKI, a
- * simulated quoting service and a synthetic VMM whose guests and firmware are models. While the
- * guests fetch reports and quotes, the firmware is updated and its certificate chain replaced, as
- * an administrator does it; every report must verify by the very table that came with it, and every
- * quote must be the one of its TDREPORT.
- *
- * The main thread is the administrator. It blocks the signals that end it, and takes them where it
- * waits, so that there is one way out, which cleans up: VMM, processes, folder.
+ * The main thread is the administrator. It blocks the signals that end it and takes them where it
+ * waits: there is one way out, which cleans up VMM, processes and folder.
  */
 #include "measure.h"
-#include "place.h"
-#include "synth_vmm.h"
 #include "tally.h"
 #include "update.h"
 #include <coco/client.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <openssl/evp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-/* The guests before the update, the firmware's update, and the guests after it: those that were
- * told BUSY are back after 2 s. */
+/* The guests before, the update, and the guests after it: who was told BUSY is back in 2 s. */
 #define BEFORE_MS 2000
 #define UPDATE_MS 1300
 #define AFTER_MS  3000

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The private folder and its processes.
- *
- * A child gets an empty signal mask and default dispositions back, since this process blocks what
- * it waits for; it keeps no descriptor but 0, 1 and 2, and gets SIGTERM when this process dies in a
- * way that nothing can be done about. It is ended by its pid alone, and its pid is good until it
- * has been waited for, which happens here and nowhere else.
+ * The private folder and its processes. A child gets an empty signal mask and default dispositions,
+ * keeps descriptors 0, 1 and 2 alone, and gets SIGTERM when this process dies. It is ended by its
+ * pid, which is good until it is waited for, here and nowhere else.
  */
 #include "place.h"
 #include <errno.h>

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where the demonstration happens: a private folder, and the processes that run in it. Both are
- * gone at the end, whatever the end is.
+ * Where the demonstration happens: a private folder and its processes, gone at the end in every
+ * case.
  */
 #pragma once
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <sys/types.h>
 
 struct place {
@@ -16,8 +15,7 @@ struct place {
 
 #define PLACE_PATH_MAX 108 /* every path here is short enough for a Unix socket */
 
-/* A new folder, mode 0700, under $TMPDIR where that is short enough, else under /tmp. 0 or a
- * negative errno. */
+/* A new folder, mode 0700, under $TMPDIR where that is short, else /tmp. 0 or negative errno. */
 int place_new(struct place *place, const char *build);
 /* PLACE/NAME. */
 void place_path(const struct place *place, const char *name, char ret[PLACE_PATH_MAX]);
@@ -42,11 +40,9 @@ int child_start(struct child *child, const struct place *place, const char *name
                 const char *const *argv, int *ret_out);
 /* Has it ended? Then its status is there. */
 bool child_ended(struct child *child);
-/* SIGTERM, and SIGKILL where it does not end within 10 s. 0: it was running and ended with exit
- * status 0, or there was none. */
+/* SIGTERM, after 10 s SIGKILL. 0: it ended with exit status 0, or there was none. */
 int child_stop(struct child *child);
 
-/* Runs a program to its end; what it wrote to stdout, malloc'ed, without the rest. Its exit status,
- * or a negative errno. */
+/* Runs a program; its stdout, malloc'ed, as far as kept. Its exit status or negative errno. */
 int child_run(const struct place *place, const char *name, const char *const *argv,
               char **ret_output);

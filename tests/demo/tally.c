@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Judging, counting and showing.
- *
- * A report counts for the chain whose VCEK is in the table that came with it, and only where it
- * verifies by that table. A mismatch is what the whole arrangement must prevent: a table of one
- * firmware with a report of another. The callbacks run on vCPU threads; `lock` guards the numbers.
+ * Judging, counting and showing. A report counts for the chain whose VCEK came with it, and only
+ * where it verifies by that table: a table of one firmware with a report of another is what must
+ * never be. The callbacks run on vCPU threads; `lock` guards the numbers.
  */
 #include "tally.h"
 #include "snp_table.h"
 #include <inttypes.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The lock is one of an open file description, taken on a descriptor of its own: as long as that
- * is open, no VMM can get a lease, so no report is signed between a guest's certificates and its
- * report while the firmware changes.
+ * The lock is one of an open file description of its own: while that is open no VMM gets a lease,
+ * so no guest fetches certificates of one firmware and a report of the other.
  */
 #include "update.h"
 #include <errno.h>

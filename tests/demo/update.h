@@ -5,12 +5,9 @@
 #pragma once
 
 #include "place.h"
-#include <stdbool.h>
-#include <stddef.h>
 
-/* Tries once for the write lock over the whole table file; it excludes every lease and every
- * reader. The descriptor that holds it until it is closed; -EAGAIN where somebody stands in the
- * way, or another negative errno. */
+/* Tries once for the write lock on the whole table file, past every lease and reader. The
+ * descriptor that holds it; -EAGAIN where somebody is in the way, or another negative errno. */
 int update_lock(const char *table_file);
 /* Makes the table file the empty table, under that lock. 0 or a negative errno. */
 int update_empty_file(int fd);

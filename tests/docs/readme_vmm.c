@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The VMM around what README.md shows in C: the examples' memory and the model of KVM behind
- * ioctl(2), with its one guest, which asks for one report. readme.inc is the README's code, word
- * for word; the Makefile cuts it out.
- *
- *     readme-vmm SOCKET
+ * The VMM around README.md's C code (readme.inc, which the Makefile cuts out): the examples' memory
+ * and the model of KVM behind ioctl(2), whose one guest asks for one report. readme-vmm SOCKET
  */
 #include "../../client/examples/mini_kvm.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A daemon for fuzz targets: server, services and both frontends in one thread, on a virtual clock,
- * without a file system or a network. A hostile client's bytes go through a real peer over a
- * socketpair, cut in ways that the input's first byte chooses; QGS does what it chooses too.
+ * A daemon for fuzz targets: server, services and both dialects in one thread, on a virtual clock,
+ * without file system or network. The client's bytes go through a real peer, cut as the input's
+ * first byte chooses; QGS does what it chooses too.
  *
- * The oracle that every target shares: whatever the client said, when it is gone and time has
- * passed, every gauge is zero, no timer is armed, and each connection was closed exactly once.
+ * Oracle: when the client is gone and time has passed, every gauge is zero, no timer is armed, and
+ * each connection was closed exactly once.
  */
 #pragma once
 
@@ -24,19 +24,14 @@
 #include "quotes/quotes.h"
 #include "rpc/vmm.h"
 #include "tdx.h"
-#include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define RIG_EXCHANGES 64
-/* How many pieces an input is cut into; the rest of it comes whole. Each costs a look at sockets. */
+/* How many pieces an input is cut into; the rest comes whole. Each costs a look at sockets. */
 #define RIG_PIECES 100
 
 enum rig_qgs {

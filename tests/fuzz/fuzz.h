@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What each fuzz target has: its entry, and what it demands. The oracles that tests use too have it
- * from here.
+ * What each fuzz target has: its entry, and what it demands, as the oracles for tests do.
  */
 #pragma once
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

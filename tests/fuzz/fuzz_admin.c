@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bytes of a hostile administrator. The first byte of the input chooses how they are cut
- * (daemon_rig.h); the rest is what is sent.
+ * A hostile administrator's bytes. The first byte of the input chooses how they are cut
+ * (daemon_rig.h).
  *
- * Oracle: every reply is one JSON object, strictly read, and a NUL, with parameters or with an
- * error's name; there are no more replies than messages, but from a monitor; a session that is
- * still open has answered each that is not one-way. And what daemon_rig.h has for everybody.
+ * Oracle, beside daemon_rig.h's: every reply is one strict JSON object and a NUL, with parameters
+ * or an error's name; there are no more replies than messages, but from a monitor; a session that
+ * is still open has answered each that is not one-way.
  */
 #include "fuzz/daemon_rig.h"
-#include "fuzz/fuzz.h"
 #include "json_reader.h"
 #include <json-c/json.h>
 

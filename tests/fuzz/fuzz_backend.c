@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: what QGS sends, through the real backend and then through the checks of a quote. The
- * input's first byte says in which pieces it comes and what was asked; the rest is the reply.
+ * What QGS sends, through the real backend and the checks of a quote. The input's first byte says
+ * in which pieces it comes and what was asked; the rest is the reply.
  *
- * Oracle: whatever comes, the exchange ends exactly once; it is ANSWERED exactly where the bytes
- * begin with a whole, right reply of that kind without an error; nothing stays open.
+ * Oracle: the exchange ends exactly once, ANSWERED exactly where the bytes begin with a whole,
+ * right reply of that kind without an error; nothing stays open.
  */
 #include "base/log.h"
 #include "base/sys.h"
@@ -13,10 +13,7 @@
 #include "qgs_msg.h"
 #include "quotes/backend.h"
 #include "quotes/check.h"
-#include <errno.h>
 #include <event2/event.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 static uint64_t clock_us;

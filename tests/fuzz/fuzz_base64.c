@@ -1,22 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: base64 as the administrative interface carries it. The input is a text for our
- * decoder and for OpenSSL's.
+ * Base64 of the administrative interface: the input is a text for our decoder and for OpenSSL's.
  *
- * Oracle: they agree on what is base64 and on what it says; what it says, encoded again, is the
- * same text, so that one text stands for one sequence of bytes; and any bytes survive the way
- * there and back.
+ * Oracle: they agree on what is base64 and what it says; encoded again it is the same text; and any
+ * bytes survive the way there and back.
  */
 #include "base64.h"
 #include "fuzz/fuzz.h"
 
-#include <errno.h>
 #include <openssl/evp.h>
-#include <stdlib.h>
-#include <string.h>
 
-/* EVP_DecodeBlock skips white space, counts padding as zeros and does not look at spare bits: so
- * the text must be what encoding the result gives. */
+/* EVP_DecodeBlock is lax on space, padding and spare bits: encoding must give the text again. */
 static bool decode_by_openssl(const char *text, uint8_t *out, size_t *ret_size)
 {
     size_t n = strlen(text);

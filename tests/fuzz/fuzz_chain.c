@@ -1,22 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: certificate chains. The input is a byte of flags (1: the first file is trusted as a
- * root; 2: a chain that was taken is given again), then files: u16 little-endian length, bytes; a
- * length over what is left means the rest.
+ * Certificate chains. The input is a byte of flags (1: the first file is trusted as a root; 2: a
+ * chain that was taken is given again), then files: u16 little-endian length, bytes; a length over
+ * what is left means the rest.
  *
- * Oracle: a refusal has a sentence; a chain given again as its three certificates, or as those
- * behind each other in one file, is the same chain; its table, where one can be made, is canonical,
- * decodes to these certificates, and given again is that chain. Nothing but a trusted root's chain
- * verifies.
+ * Oracle: a refusal has a sentence; given again as three certificates, or as one file, it is the
+ * same chain; its table, if any, is canonical, decodes to these certificates, and given again is
+ * that chain. Nothing but a trusted root's chain verifies.
  */
 #include "bytes.h"
 #include "certs/chain/chain.h"
-#include "fuzz/fuzz.h"
 #include "fuzz/snp_table_oracle.h"
-
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define FLAG_TRUST 1u
 #define FLAG_AGAIN 2u

@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A hostile server: the input is what a client's session receives. The first byte chooses what
- * comes before it (bit 0: an accepted HELLO) and how the bytes are cut in the second of two runs
- * (the other bits: the size of a chunk); in the first they come at once. Five requests wait.
+ * A hostile server: the input is what a client's session receives. The first byte chooses whether
+ * an accepted HELLO comes before it (bit 0) and the size of a chunk in the second of two runs (the
+ * other bits); in the first all comes at once. Five requests wait.
  *
- * The oracle: however the bytes are cut, the same events come out in the same order, and the
- * session breaks or it does not. No request ends twice; what a reply hands out fits what its
- * request offered; memory is bounded by what has arrived; a broken session stays so.
+ * Oracle: however the bytes are cut, the same events come in the same order, and the session breaks
+ * or not. No request ends twice; a reply fits what its request offered; memory is bounded by what
+ * has arrived; a broken session stays so.
  */
 #include "coco/session.h"
 #include "coco_limits.h"
 #include "fuzz/fuzz.h"
 #include "wire.h"
-#include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
 
 static size_t live;
 

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A hostile daemon's bytes, to each verb of cococtl that asks the daemon. The first byte of the
- * input chooses the verb, the second --json and --follow; behind that are the replies, a line each:
- * one for each call, all that are left for a call with `more`, and then the connection's end.
+ * A hostile daemon's bytes, to each verb of cococtl that asks the daemon. The first byte chooses
+ * the verb, the second --json and --follow; then come the replies, a line each: one for each call,
+ * all that are left for a call with `more`, and then the connection's end.
  *
- * It all happens in this process, on a clock of its own: cococtl's functions are called as main.c
- * would; connect, send, poll and the clock are the linker's --wrap, what would be written to disk
- * or asked of AMD's service is not.
+ * cococtl's functions run in this process as main.c calls them, on a clock of its own: connect,
+ * send, poll and the clock are the linker's --wrap; nothing is written to disk or asked of AMD.
  *
- * Oracle: it ends, with one of the known exit statuses; nothing that it prints acts on a terminal;
- * what it prints with --json is JSON.
+ * Oracle: it ends with a known exit status; nothing that it prints acts on a terminal; --json
+ * prints JSON.
  */
 #include "fuzz/fuzz.h"
 #include "json_reader.h"
@@ -18,11 +17,8 @@
 #include "lib/output.h"
 #include "text.h"
 #include "verbs/verbs.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>

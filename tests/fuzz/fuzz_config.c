@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: the configuration file.
- *
- * Oracle: a text is refused with at least one mistake, each naming file and line in printable text;
- * or every value that came out of it, written as text and set again, is the same value, and only
- * lines of the text are named as origins.
+ * The configuration file. Oracle: a text is refused with at least one mistake, each with file and
+ * line, printable; or every value of it, written as text and set again, is the same, and only lines
+ * of the text are named as origins.
  */
 #include "config/config.h"
 #include "config/value.h"
 #include "fuzz/fuzz.h"
-
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 static size_t count_lines(const uint8_t *data, size_t size)
 {

@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Configurations as they are read, judged and brought in again: the input is cut at each 0xff into
- * files (cocod.conf and drop-ins of three folders, in a fixed order), and behind an 0xfe the same
- * for a second configuration, which a reload would bring in.
+ * Configurations as they are read, judged and reloaded: the input is cut at each 0xff into files
+ * (cocod.conf and drop-ins of three folders, in a fixed order); behind an 0xfe is a second
+ * configuration, for a reload.
  *
- * The oracle: what `cocod --check` prints of a good one is a configuration with the same values;
- * so is the copy that is kept of it, and so it is judged by what a reload goes by; a bad one says
- * why, and leaves nothing.
+ * Oracle: what `cocod --check` prints of a good one, and the copy that is kept of it, have the same
+ * values; a reload's judgement agrees; a bad one says why, and leaves nothing.
  */
 #include "config/config.h"
 #include "config/last_good.h"
 #include "fuzz/fuzz.h"
 #include <fcntl.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

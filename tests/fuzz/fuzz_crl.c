@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: CRLs. The input is a root certificate (u16 little-endian length, bytes, perhaps
- * none) and a CRL.
+ * CRLs: the input is a root certificate (u16 little-endian length, bytes, perhaps none) and a CRL.
  *
- * Oracle: a refusal has a sentence; what is parsed is whole, says where it came from, is as old as
- * itself, and lists what it lists; parsed again it is the same; and it verifies only with the key
- * of the root that it names.
+ * Oracle: a refusal has a sentence; what is parsed is whole, names its source, lists what it lists
+ * and, parsed again, is the same; it verifies only with the key of the root that it names.
  */
 #include "bytes.h"
 #include "certs/chain/crl.h"
 #include "certs/chain/parts.h"
 #include "fuzz/fuzz.h"
-
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 static void check_refusal(int r, const struct why *why)
 {

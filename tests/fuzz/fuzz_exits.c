@@ -6,20 +6,18 @@
  *     1  low half: one access in so many fails; high half: after so many, none succeeds any more
  *     2  what happens meanwhile and what there is: LIFE_… and HAS_… below
  *     3  cocod's script, four bytes (scripted_cocod.h)
- *     7  the exit's arguments, then guest memory: 16 KiB at gpa 0x1000, repeated where it is
- * shorter
+ *     7  the exit's arguments, then guest memory: 16 KiB at gpa 0x1000, repeated
  *
- * The oracle: no access leaves what the exit named, wraps around, or is larger than a bound; what
- * comes out is one of the values that KVM and the guest take; cocod's table is written under a
- * lease alone, and the lease ends with coco_vcpu_ran(); a buffer has one final status, SUCCESS only
- * over an out_len that was written, and nothing is written behind it, or after a reset; nothing
- * stays in flight; a text is printable; an exit that is not handled is as it was.
+ * Oracle: no access leaves what the exit named, wraps around or is over a bound; what comes out is
+ * a value that KVM and the guest take; the table is written under a lease alone, which ends with
+ * coco_vcpu_ran(); a buffer has one final status, SUCCESS only over an out_len that was written,
+ * and nothing is written behind it or after a reset; nothing stays in flight; a text is printable;
+ * an exit that is not handled is as it was.
  */
 #include "coco/coco.h"
 #include "fuzz/fuzz.h"
 #include "scripted_cocod.h"
 #include <linux/kvm.h>
-#include <stdbool.h>
 
 #define GPA     0x1000u
 #define MEMORY  ((size_t)0x4000)
@@ -467,8 +465,7 @@ static void try_event(struct coco_vcpu *vcpu)
 
 static void try_run(struct coco_vmm *vmm, struct coco_vcpu *vcpu)
 {
-    /* Both numbers of KVM_EXIT_SNP_REQ_CERTS (on x86), and those of exits that are not libcoco's.
-     * */
+    /* Both numbers of KVM_EXIT_SNP_REQ_CERTS (on x86), and those of exits that are not ours. */
     static const uint32_t reasons[] = {43, 40, 3, 24, 5, 8, 39, 41, 50, 0, 42, 44};
     static struct kvm_run run, before;
     struct coco_snp_exit snp = {.gpa = GPA, .npages = next() % 5};

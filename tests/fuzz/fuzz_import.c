@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: an import, from foreign bytes to files of a store. The input is a byte of flags (1:
- * the certificates of the first file are trusted as roots; 2: it is verified first), then files:
- * u16 little-endian length, bytes; a length over what is left means the rest.
+ * An import, from foreign bytes to files of a store. The input is a byte of flags (1: the first
+ * file's certificates are trusted as roots; 2: it is verified first), then files: u16 little-endian
+ * length, bytes; a length over what is left means the rest.
  *
- * Oracle: what is refused has a sentence, and what is added has none; what is verified is judged as
- * it is imported, and leaves nothing; what was imported is listed without a problem and is loaded
- * under the key that its result named; a second import adds nothing; without a trusted root nothing
- * is kept at all. The input is a key's text as well: one that is taken is spelled in its only way,
- * and its file lies below the store.
+ * Oracle: what is refused has a sentence, what is added has none; verifying judges alike and leaves
+ * nothing; what was imported is listed without a problem and loads under the key of its result; a
+ * second import adds nothing; without a trusted root nothing is kept. The input is a key's text as
+ * well: one that is taken has one spelling, and its file lies below the store.
  *
  * The store is a folder of its own, emptied for each input; fsync does nothing.
  */
@@ -17,11 +16,7 @@
 #include "certs/store/parts.h"
 #include "fuzz/fuzz.h"
 
-#include <errno.h>
 #include <ftw.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #define FLAG_TRUST  1u

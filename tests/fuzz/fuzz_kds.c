@@ -1,23 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: what cococtl makes of the answers of AMD's key distribution service, a walk through
- * foreign DER. The input is a target as text, "PRODUCT CHIP TCB", ended by a NUL, and an answer.
+ * What cococtl makes of KDS's answers, a walk through foreign DER. The input is a target as text,
+ * "PRODUCT CHIP TCB", ended by a NUL, and an answer.
  *
- * Oracle: a refusal has a sentence; a target has one path, which holds nothing but what is its, and
- * which is that of the strict spelling where the text has that; and the walk to the extensions
- * agrees with the daemon's, which is OpenSSL's: what the daemon reads as a VCEK of this product,
- * chip and TCB is taken, and what it reads as another one is not.
+ * Oracle: a refusal has a sentence; a target has one path, that of the strict spelling where there
+ * is one, with nothing else in it; the walk agrees with the daemon's own parser on OpenSSL: what
+ * that reads as a VCEK of this product, chip and TCB is taken, and what it reads as another one is
+ * not.
  */
 #include "certs/chain/parts.h"
 #include "fuzz/fuzz.h"
 #include "lib/kds.h"
 #include "lib/spelling.h"
 #include "snp_tcb.h"
-
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 static bool read_target(const char *text, struct kds_target *ret)
 {

@@ -1,26 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libcoco's client against a hostile server, by way of its sockets: the poll layer, the blocking
- * layer and leases. The input is moves of two bytes (bits 0-3: which, 4-7: how; a number), of the
- * client's program and of the server; while the client blocks in poll(2), which is this file's, the
- * server goes on with its own. Time is what poll(2) waits.
+ * libcoco's client (poll layer, blocking layer, leases) against a hostile server, by way of its
+ * sockets. The input is moves of two bytes (bits 0-3: which, 4-7: how; a number), of the client's
+ * program and of the server, which goes on while the client blocks in poll(2), this file's own.
+ * Time is what poll(2) waits.
  *
- * The oracle: each request that was accepted has its callback once, and no other has; what it hands
- * out fits; blocking calls end by their deadline, with nothing behind their buffer's end touched; a
- * lease is only held on a file that the server passed; nothing polls in a circle; after
- * coco_client_free no block of memory and no descriptor is left.
+ * Oracle: each accepted request has its callback once, and no other has; what it hands out fits;
+ * blocking calls end by their deadline and touch nothing behind their buffer; a lease is held only
+ * on a file that the server passed; nothing polls in a circle; after coco_client_free no memory and
+ * no descriptor is left.
  */
 #include "coco/coco.h"
 #include "coco_limits.h"
 #include "fuzz/fuzz.h"
 #include "wire.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -363,8 +358,7 @@ static void program_moves(unsigned which, unsigned how, uint8_t more)
         *mine = 0;
 }
 
-/* What the server passes: a file for leases, the same to be written, and what cannot be locked so.
- * */
+/* What the server passes: a file for leases, the same writable, and what cannot be locked. */
 static void make_files(void)
 {
     int fds[2];

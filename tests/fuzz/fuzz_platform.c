@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A hostile platform helper: readings of the platform, one after the other, whose every answer is
- * the input's. For each reading: a byte (bits 0-1: how it ends: all at once, in pieces, closed
- * behind the bytes, silent; bit 2: the reading is begun again meanwhile; bit 3: other options,
- * which forgets the chip; bits 4-7: the size of a piece), a byte that says what is made good in the
- * records (bit 0: magic, ids and ops, bit 1: a known CPU and a TCB of it), then up to two records.
+ * A hostile platform helper: readings one after the other. For each a byte (bits 0-1: all at once,
+ * in pieces, closed behind the bytes, silent; bit 2: the reading is begun again meanwhile; bit 3:
+ * other options, which forgets the chip; bits 4-7: the size of a piece), a byte for what is made
+ * good in the records (bit 0: magic, ids and ops, bit 1: a known CPU and a TCB of it), then up to
+ * two records.
  *
- * The oracle: each reading is told exactly once, within PLATFORM_TIMEOUT_US; a state only where all
+ * Oracle: each reading is told exactly once, within PLATFORM_TIMEOUT_US; a state only where all
  * records came and are good by the codec, with what they say; the request is right and whole; the
  * chip is asked for until it is known; nothing stays open.
  */
@@ -17,11 +17,7 @@
 #include "fuzz/fuzz.h"
 #include "observe/metrics.h"
 #include "sev_msg.h"
-#include <errno.h>
 #include <event2/event.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 static uint64_t clock_us;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A hostile client at the QGS front door: the input is what it sends, after a first byte that says
- * how large the pieces of a second run are; in the first run everything comes at once. The host has
- * no quoting service, so that no good request ends in more than an error.
+ * A hostile client at the QGS front door: the input is what it sends, after a byte for the size of
+ * pieces in a second run; in the first all comes at once. Without a quoting service, a good request
+ * ends in an error.
  *
- * The oracle decides from the bytes alone, by other code than the door's: is more awaited, is the
- * connection closed without a byte, or is it closed after an error reply of which type. In pieces
- * the outcome is the same; but where bytes follow the request, they may come too late to matter.
+ * The oracle decides from the bytes, by code of its own: is more awaited, is the connection closed
+ * without a byte, or behind an error reply of which type? In pieces the outcome is the same, but
+ * bytes behind the request may come too late to matter.
  */
 #include "base/log.h"
 #include "base/sys.h"
@@ -17,9 +17,6 @@
 #include "qgs_door/qgs_door.h"
 #include "quotes/quotes.h"
 #include <event2/event.h>
-#include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 

@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: the QGS decoders. The input is a message as it lies on the stream, prefix first.
- *
- * Oracle: a decoder refuses the message, or encoding what it decoded gives the same bytes, and no
- * second decoder takes the same message. A buffer one byte too short is refused by the encoder.
+ * The QGS decoders: the input is a message as it lies on the stream, prefix first. Oracle: a
+ * decoder refuses it, or encoding gives the same bytes; no second decoder takes the same message;
+ * the encoder refuses a buffer one byte too short.
  */
 #include "fuzz/fuzz.h"
 #include "qgs_msg.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* One decoder and its encoder over the message; counts in `taken` where it decodes. */
 #define ROUND_TRIP(name)                                                             \

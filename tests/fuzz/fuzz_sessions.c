@@ -1,25 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Several peers at once: two VMMs, an administrator and a client of the front door, of two users,
- * whose moves come between each other as the input says: frames that are good or not, sent and read
- * in any pieces, connections closed, half closed and made again, time. Meanwhile the daemon's own
- * calls receive and send less than there is, are interrupted, and find no memory; and QGS says what
- * it likes, on each of its connections, when it likes.
+ * Several peers at once: two VMMs, an administrator and a client of the front door, of two users.
+ * The input says how their moves interleave: frames, good or not, sent and read in any pieces,
+ * connections closed, half closed and made again, time. The daemon's own calls come short, are
+ * interrupted and find no memory; QGS says what it likes, when it likes, on each connection.
  *
  *     0  what QGS does at first (daemon_rig.h)
- *     1  moves: a byte (bits 0-2: which, 3-4: whose, 5-7: how), and one more byte; OP_RAW: and
- * bytes
+ *     1  moves: a byte (bits 0-2: which, 3-4: whose, 5-7: how), and one more; OP_RAW: and bytes
  *
- * The oracle: what comes is well-formed, each reply to a VMM answers a request of its that has no
- * answer yet, with a status that the contract allows; a quote is that of the TDREPORT that was
- * sent. A VMM that has sent whole frames and is still connected has all its answers in the end,
- * unless memory was short. And what daemon_rig.h has for everybody.
+ * Oracle, beside daemon_rig.h's: what comes is well-formed; each reply to a VMM answers an open
+ * request of its with a status of the contract; a quote is that of its TDREPORT. A VMM that has
+ * sent whole frames and is still connected has all answers in the end, unless memory was short.
  */
 #include "admin/parts.h"
 #include "fuzz/daemon_rig.h"
-#include "fuzz/fuzz.h"
 #include "json_reader.h"
-#include "peer/account.h"
 #include "qgs_door/qgs_door.h"
 #include "snp_table.h"
 #include "status.h"

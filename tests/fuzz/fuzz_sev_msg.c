@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: the platform helper's records. The input is taken for a request and for a reply; the
- * TCBs of a reply that decodes go through all their forms, with the layout of its CPU.
+ * The platform helper's records: the input is a request and a reply; TCBs of a good reply go
+ * through all forms.
  */
-#include "fuzz/fuzz.h"
 #include "fuzz/sev_oracle.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

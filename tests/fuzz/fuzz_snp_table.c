@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The certificate table's decoder and validator. The first byte selects how the rest is used: even,
- * as a table; odd, as a list of {kind, length} pairs from which a table is built, encoded and
- * decoded again.
+ * The certificate table. The first byte says what the rest is: even, a table; odd, {kind, length}
+ * pairs from which a table is built, encoded and decoded again.
  */
-#include "fuzz/fuzz.h"
 #include "fuzz/snp_table_oracle.h"
-#include <stdbool.h>
 
 static void build(const uint8_t *data, size_t size)
 {

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: TCB_VERSION. The first byte is the product; eight bytes behind it are a number, and
- * all that follows the first byte is a text, too.
+ * TCB_VERSION: the first byte is the product; eight bytes behind it are a number, all of it is a
+ * text, too.
  */
 #include "bytes.h"
-#include "fuzz/fuzz.h"
 #include "fuzz/sev_oracle.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

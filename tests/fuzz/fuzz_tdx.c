@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzz target: TDREPORT, quote, its ECDSA signature data, and the binding. The input is taken for
- * signature data, for a quote, and for a TDREPORT (1024 bytes) with a quote behind it.
+ * TDREPORT, quote, its ECDSA signature data, and the binding. The input is signature data, a quote,
+ * and a TDREPORT (1024 bytes) with a quote behind it.
  *
- * Oracle: a decoder refuses, or encoding what it decoded gives the same bytes. A quote decodes to
- * the same quote when it is trimmed to its true length, and not when it is a byte shorter.
+ * Oracle: a decoder refuses, or encoding gives the same bytes. A quote trimmed to its true length
+ * decodes to the same quote; a byte shorter it does not.
  */
 #include "fuzz/fuzz.h"
 #include "tdx.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 static int one_report(const uint8_t *in, struct coco_tdreport *ret)
 {

@@ -1,22 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bytes of a hostile VMM. The first byte of the input chooses how they are cut and what QGS
- * does (daemon_rig.h); the rest is what the VMM sends.
+ * A hostile VMM's bytes. The first byte of the input chooses how they are cut and what QGS does
+ * (daemon_rig.h).
  *
- * Oracle: every message of the server is well-formed; each answers a request that was really sent
- * and has no answer yet, with a status that the contract allows it, within the longest deadline; a
- * session that is still open then owes nothing; a descriptor comes with HELLO's reply or not at
- * all. The requests are counted by the rules of PROTOCOL.md, apart from the daemon's own code for
- * sessions. And what daemon_rig.h has for everybody.
+ * Oracle, beside daemon_rig.h's: every message is well-formed; each answers an open request that
+ * was really sent, with a status of its contract, within the longest deadline; a session that is
+ * still open then owes nothing; a descriptor comes with HELLO's reply or not at all. Requests are
+ * counted by PROTOCOL.md's rules, apart from the daemon's own code.
  */
 #include "fuzz/daemon_rig.h"
-#include "fuzz/fuzz.h"
 #include "snp_table.h"
 #include "status.h"
 #include "wire.h"
 
-/* Requests of the client's bytes, in their order, up to the first that the server cannot have
- * taken. */
+/* The client's requests, in order, up to the first that the server cannot have taken. */
 struct asked {
     uint64_t id;
     uint16_t type;

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The RPC's decoders. The first byte selects one: 0 a whole frame, 1 a header alone, 2 and up the
- * payload of a message. The oracle is in wire_oracle.h.
+ * The RPC's decoders: the first byte selects a whole frame (0), a header (1) or a message's
+ * payload.
  */
-#include "fuzz/fuzz.h"
 #include "fuzz/wire_oracle.h"
 
 static const struct {

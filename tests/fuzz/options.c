@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What all fuzz targets say to AddressSanitizer. An input's memory is a few hundred KiB: 256 MiB of
- * what was freed, which is its default, is other memory for each input, and makes cocod's targets
- * half as fast.
+ * What all fuzz targets say to AddressSanitizer: with its default of 256 MiB of freed memory each
+ * input meets other memory, which makes cocod's targets half as fast.
  */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)

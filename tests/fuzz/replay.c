@@ -1,22 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * main() of a fuzz target for compilers without libFuzzer, and for `make check`.
- *
- * The program's name says which target it is: fuzz_X replays tests/fuzz/corpus/fuzz_X/, relative to
- * the current folder. The target sees each file, every truncation of it, and every single-bit flip;
- * of files over 4096 bytes every 7th of either, so that a replay takes seconds. The oracle is
- * in the target, which aborts. The last line says how many inputs it saw; a corpus that is missing
- * or empty is a failure, since a replay of nothing proves nothing.
- *
- * Inputs are handed over in allocations of their exact size, so that ASan and valgrind see the
- * first byte that is read behind one.
+ * main() of a fuzz target for compilers without libFuzzer, and for `make check`: fuzz_X replays
+ * tests/fuzz/corpus/fuzz_X/. The target sees each file, every truncation and every single-bit flip
+ * of it (of files over 4096 bytes every 7th), in allocations of their exact size, where ASan and
+ * valgrind see an overread. The last line counts the inputs; a missing or empty corpus is a
+ * failure.
  */
 #include "fuzz/fuzz.h"
 #include <dirent.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define SEED_MAX    (1u << 20)
 #define LARGE       4096u

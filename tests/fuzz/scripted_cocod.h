@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A cocod for fuzz targets, in the target's own thread: the client's `connect` gets one end of a
- * socket pair, and cocod_turn() answers what came in at the other. What it answers is a script,
- * four bytes of the input, one for each message in turn: a good reply, any other status, nothing
- * for now, a lie about a size, garbage, or the end of the connection.
- *
- * Leases are real: a descriptor of a file, on which cocod_leased() sees the client's locks.
+ * A cocod for fuzz targets, in their own thread: `connect` gets one end of a socket pair, and
+ * cocod_turn() answers at the other by a script of four bytes, one a message: a good reply, any
+ * other status, nothing for now, a lie about a size, garbage, or the end of the connection. Leases
+ * are real: cocod_leased() sees the client's locks on a file.
  */
 #pragma once
 

@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The oracle of the platform helper's records and of TCB_VERSION, for fuzz targets and tests: what
- * decodes, encodes to the same bytes; what does not, leaves the output untouched. It aborts where
- * that does not hold.
+ * The oracle of the platform helper's records and of TCB_VERSION: what decodes, encodes to the same
+ * bytes; what does not, leaves the output untouched. It aborts where that does not hold.
  */
 #pragma once
 
 #include "fuzz/fuzz.h"
 #include "sev_msg.h"
 #include "status.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* 0 or -EBADMSG, as the decoder. */
 static inline int sev_request_oracle(const uint8_t in[COCO_SEV_REQUEST_SIZE])

@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The oracle of the certificate table, for the fuzz target and for tests: what decodes, lies inside
- * the input, and encodes to the canonical table of the same entries, which is the input itself
- * where that was canonical; what does not, leaves the output untouched. It aborts where that does
- * not hold.
+ * The oracle of the certificate table: what decodes, lies inside the input, and encodes to the
+ * canonical table of the same entries (the input itself where that was canonical); what does not,
+ * leaves the output untouched. It aborts where that does not hold.
  */
 #pragma once
 
 #include "fuzz/fuzz.h"
 #include "snp_table.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* The blobs follow each other and the entries, and the list ends with zeros. */
 static inline int snp_is_canonical(const uint8_t *in, const struct coco_snp_table *table)

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The oracle of the RPC's decoders, for the fuzz target and for tests: what decodes, encodes to the
- * same bytes; what does not, leaves the output untouched. It aborts where that does not hold.
+ * The oracle of the RPC's decoders, as snp_table_oracle.h: the same bytes again, or an untouched
+ * output.
  */
 #pragma once
 
 #include "fuzz/fuzz.h"
 #include "status.h"
 #include "wire.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 union wire_message {
     struct coco_hello hello;

@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See admin_call.h. Runs in forked children of threaded tests as well, so it uses nothing but
- * system calls, malloc and libcrypto's base64.
+ * admin_call.h. It runs in forked children of threaded tests too: system calls, malloc and
+ * EVP_EncodeBlock only.
  */
 #include "admin_call.h"
 #include "local_socket.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/time.h>
-#include <time.h>
 #include <unistd.h>
 
 int admin_connect(const char *path)
@@ -115,7 +111,6 @@ bool admin_end_update(int fd, char key[192])
 int admin_lock_table(const char *path, unsigned timeout_ms)
 {
     static const unsigned char empty[24];
-    const struct timespec pause = {.tv_nsec = 1000000};
     int fd = open(path, O_RDWR | O_NOFOLLOW);
     int r = fd < 0 ? -errno : -EAGAIN;
 
@@ -126,7 +121,7 @@ int admin_lock_table(const char *path, unsigned timeout_ms)
         else if (errno != EAGAIN && errno != EACCES)
             r = -errno;
         else
-            nanosleep(&pause, NULL);
+            usleep(1000);
     }
     if (r == 0 && (pwrite(fd, empty, sizeof(empty), 0) != (ssize_t)sizeof(empty) ||
                    ftruncate(fd, sizeof(empty)) < 0))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Administration as a test does it: varlink by hand over a blocking socket, and the steps of a
- * firmware update, each by itself, so that a test can stop between any two of them.
+ * Administration as a test does it: varlink by hand over a blocking socket, and the single steps of
+ * a firmware update.
  */
 #pragma once
 
@@ -24,8 +24,7 @@ char *admin_import(int fd, const struct admin_file *files, size_t n);
 
 /* BeginUpdate; false: refused, or gone. */
 bool admin_begin_update(int fd, unsigned timeout_ms);
-/* EndUpdate; true where cocod serves again. Into `key` (may be NULL) the served chain's, "" for the
- * empty table. */
+/* EndUpdate; whether cocod serves again. Into `key` (may be NULL) the chain's, "": empty table. */
 bool admin_end_update(int fd, char key[192]);
 
 /* The write lock over the whole table file, tried for `timeout_ms`, on a descriptor of its own that

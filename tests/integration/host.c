@@ -5,12 +5,9 @@
 #include "host.h"
 #include "local_socket.h"
 #include "snp_pki.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
+#include "tdx_quote.h"
+#include <stdarg.h>
 #include <sys/time.h>
-#include <unistd.h>
 
 void host_open(struct host *host)
 {
@@ -31,15 +28,35 @@ void host_close(struct host *host)
     host->sim = NULL;
 }
 
-void host_configure(struct host *host, const char *text)
+const char *host_path(const struct host *host, const char *name)
+{
+    static char paths[16][512];
+    static unsigned next;
+    char *path = paths[next++ % 16];
+
+    snprintf(path, sizeof(paths[0]), "%s/%s", host->dir, name);
+    return path;
+}
+
+static void configure(struct host *host, const char *format, va_list args)
 {
     char all[16384];
 
     int n = snprintf(all, sizeof(all),
-                     "[rpc]\nlisten = %s\n[admin]\nlisten = %s\n[certs]\ntable_file = %s\n%s",
-                     host->rpc, host->admin, host->table, text);
+                     "[rpc]\nlisten = %s\n[admin]\nlisten = %s\n[certs]\ntable_file = %s\n",
+                     host->rpc, host->admin, host->table);
+    n += vsnprintf(all + n, sizeof(all) - (size_t)n, format, args);
     ck_assert_int_lt(n, (int)sizeof(all));
     test_write_file(host->config, all, (size_t)n);
+}
+
+void host_configure(struct host *host, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    configure(host, format, args);
+    va_end(args);
 }
 
 void host_start(struct host *host)
@@ -51,6 +68,16 @@ void host_start(struct host *host)
     snprintf(program, sizeof(program), "%s", process_built("cocod"));
     process_start(&host->cocod, &options);
     process_wait_ready(&host->cocod);
+}
+
+void host_serve(struct host *host, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    configure(host, format, args);
+    va_end(args);
+    host_start(host);
 }
 
 void host_start_qgs(struct host *host, const struct qgs_sim_options *options)
@@ -112,6 +139,26 @@ struct coco_client *host_client(struct host *host, uint32_t features)
     return client;
 }
 
+uint8_t host_served[COCO_API_TABLE_MAX];
+struct coco_certs_result host_result;
+
+void host_certs(struct coco_client *client, uint64_t npages, uint32_t status)
+{
+    ck_assert_int_eq(coco_certs_get(client, npages, host_served, sizeof(host_served), 20000,
+                                    &host_result),
+                     0);
+    ck_assert_uint_eq(host_result.status, status);
+}
+
+int host_quote(struct coco_client *client, uint64_t seed, uint32_t timeout_ms)
+{
+    uint8_t tdreport[COCO_API_TDREPORT_SIZE], quote[16384];
+    size_t size;
+
+    tdx_make_tdreport(seed, NULL, tdreport);
+    return coco_quote_get(client, tdreport, quote, sizeof(quote), timeout_ms, &size);
+}
+
 int host_connect_raw(const char *path)
 {
     struct timeval timeout = {.tv_sec = 20};
@@ -147,4 +194,25 @@ int host_cococtl(struct host *host, const char *const *words, char **ret_output)
         argv[n++] = host->rpc;
     }
     return process_run(argv, ret_output);
+}
+
+void host_text_has(const char *text, ...)
+{
+    va_list args;
+
+    va_start(args, text);
+    for (const char *part; (part = va_arg(args, const char *));)
+        ck_assert_msg(strstr(text, part) != NULL, "\"%s\" is not in:\n%s", part, text);
+    va_end(args);
+}
+
+void host_cococtl_says(struct host *host, int code, const char *text, const char *const *words)
+{
+    char *output;
+    int got = host_cococtl(host, words, &output);
+
+    ck_assert_msg(got == code, "cococtl %s: exit status %d, not %d: %s", words[0], got, code,
+                  output);
+    host_text_has(output, text, NULL);
+    free(output);
 }

@@ -4,32 +4,25 @@
  */
 #include "platform_host.h"
 #include "admin_call.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 struct sev_sim *platform_host_start(struct host *host, const char *more, struct snp_pki **ret_pki,
                                     struct sev_sim_platform *ret_platform)
 {
     struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir()};
-    char text[2048], path[300], sev_path[300];
     size_t size;
 
     *ret_pki = snp_pki_new(&options);
     ck_assert_ptr_nonnull(*ret_pki);
-    snprintf(path, sizeof(path), "%s/root.der", host->dir);
+    const char *path = host_path(host, "root.der");
     const uint8_t *ark = snp_pki_ca_der(*ret_pki, SNP_PKI_ARK, &size);
     test_write_file(path, ark, size);
-    snprintf(sev_path, sizeof(sev_path), "%s/sev.sock", host->dir);
+    const char *sev_path = host_path(host, "sev.sock");
     sev_sim_platform_init(ret_platform);
     ck_assert(sev_sim_set_field(ret_platform, "tcb", "3.0.8.115"));
     struct sev_sim *sim = sev_sim_start(sev_path, ret_platform);
     ck_assert_ptr_nonnull(sim);
-    snprintf(text, sizeof(text), "root = %s\nstore = %s/certs\nplatform = unix:%s\n%s", path,
-             host->dir, sev_path, more);
-    host_configure(host, text);
-    host_start(host);
+    host_serve(host, "root = %s\nstore = %s/certs\nplatform = unix:%s\n%s", path, host->dir,
+               sev_path, more);
     return sim;
 }
 

@@ -1,41 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a hostile or broken VMM may send, and what the operator may leave wrong: cocod's process as
- * they see it.
+ * What a hostile VMM may send, and what the operator may leave wrong, with cocod as a process.
  */
-#include "host.h"
+#include "one_host.h"
 #include "status.h"
 #include "tdx_quote.h"
 #include "wire.h"
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
-
-static struct host host;
 
 static void setup(void)
 {
-    char text[4096];
-
     host_open(&host);
     host_start_qgs(&host, NULL);
-    snprintf(text, sizeof(text), "%s[quotes]\nqgs = unix:%s\n", host_make_chain(&host, "chain"),
-             host.qgs);
-    host_configure(&host, text);
-    host_start(&host);
-}
-
-static void setup_bare(void)
-{
-    host_open(&host);
-}
-
-static void teardown(void)
-{
-    host_close(&host);
+    host_serve(&host, "%s[quotes]\nqgs = unix:%s\n", host_make_chain(&host, "chain"), host.qgs);
 }
 
 static void send_frame(int fd, struct coco_header header, const void *payload, size_t size)
@@ -105,7 +83,7 @@ static void assert_alive(int fd)
     ck_assert_uint_eq(reply.status, COCO_OK);
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup = setup, .teardown = close_host, .timeout_s = 60);
 
 TEST(an_oversize_length_closes_only_that_session)
 {
@@ -203,57 +181,35 @@ TEST(a_quote_that_does_not_fit_is_emsgsize)
 static void expect_empty_table(void)
 {
     struct coco_client *client = host_client(&host, 0);
-    uint8_t table[COCO_API_TABLE_MAX];
-    struct coco_certs_result result;
     static const uint8_t zeros[24];
 
-    ck_assert_int_eq(coco_certs_get(client, 1, table, sizeof(table), 5000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
-    ck_assert_uint_eq(result.table_size, 24);
-    ck_assert_mem_eq(table, zeros, 24);
+    host_certs(client, 1, COCO_STATUS_OK);
+    ck_assert_uint_eq(host_result.table_size, 24);
+    ck_assert_mem_eq(host_served, zeros, 24);
     /* never ENOSPC, also where the guest offers nothing */
-    ck_assert_int_eq(coco_certs_get(client, 0, table, sizeof(table), 5000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
+    host_certs(client, 0, COCO_STATUS_OK);
     coco_client_free(client);
 }
 
-static void expect_status(const char *text)
-{
-    char *output;
-
-    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"status", NULL}, &output), 0);
-    ck_assert_msg(strstr(output, text), "'%s' is not in:\n%s", text, output);
-    free(output);
-}
-
-FIXTURE(.setup = setup_bare, .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup = open_host, .teardown = close_host, .timeout_s = 60);
 
 TEST(a_missing_chain_is_said_and_the_empty_table_is_served)
 {
-    char text[1024];
-
-    snprintf(text, sizeof(text), "chain = %s/there-is-no.pem\n", host.dir);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host, "chain = %s/there-is-no.pem\n", host.dir);
     expect_empty_table();
-    expect_status("there-is-no.pem");
+    COCOCTL_SAYS(0, "there-is-no.pem", "status");
     process_wait_log(&host.cocod, "there-is-no.pem");
 }
 
 TEST(an_unreadable_chain_is_said_and_the_empty_table_is_served)
 {
-    char text[1024], path[512];
-
-    snprintf(path, sizeof(path), "%s/junk.pem", host.dir);
+    const char *path = host_path(&host, "junk.pem");
     test_write_file(path, "not a certificate", 17);
-    snprintf(text, sizeof(text), "chain = %s\n", path);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host, "chain = %s\n", path);
     expect_empty_table();
-    expect_status("junk.pem");
+    COCOCTL_SAYS(0, "junk.pem", "status");
     /* a folder instead of a file */
-    snprintf(text, sizeof(text), "chain = %s\n", host.dir);
-    host_configure(&host, text);
+    host_configure(&host, "chain = %s\n", host.dir);
     process_signal(&host.cocod, SIGHUP);
     process_wait_log(&host.cocod, "Is a directory");
     expect_empty_table();
@@ -261,55 +217,29 @@ TEST(an_unreadable_chain_is_said_and_the_empty_table_is_served)
 
 TEST(missing_chain_refuse_is_eio)
 {
-    struct coco_client *client;
-    uint8_t table[COCO_API_TABLE_MAX];
-    struct coco_certs_result result;
-    char text[1024];
-
-    snprintf(text, sizeof(text), "chain = %s/there-is-no.pem\nmissing_chain = refuse\n", host.dir);
-    host_configure(&host, text);
-    host_start(&host);
-    client = host_client(&host, 0);
-    ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 5000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_EIO);
+    host_serve(&host, "chain = %s/there-is-no.pem\nmissing_chain = refuse\n", host.dir);
+    struct coco_client *client = host_client(&host, 0);
+    host_certs(client, 4, COCO_STATUS_EIO);
     coco_client_free(client);
 }
 
 TEST(a_host_without_services_says_so)
 {
-    struct coco_client *client;
-    uint8_t table[COCO_API_TABLE_MAX], tdreport[COCO_API_TDREPORT_SIZE];
-    struct coco_certs_result result;
-    size_t size;
-
-    host_configure(&host, "");
-    host_start(&host);
-    client = host_client(&host, COCO_USE_LEASE);
-    ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 5000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_EOPNOTSUPP);
-    tdx_make_tdreport(1, NULL, tdreport);
-    ck_assert_int_eq(coco_quote_get(client, tdreport, table, sizeof(table), 5000, &size),
-                     -(int)COCO_STATUS_EOPNOTSUPP);
+    host_serve(&host, "\n");
+    struct coco_client *client = host_client(&host, COCO_USE_LEASE);
+    host_certs(client, 4, COCO_STATUS_EOPNOTSUPP);
+    ck_assert_int_eq(host_quote(client, 1, 5000), -(int)COCO_STATUS_EOPNOTSUPP);
     coco_client_free(client);
 }
 
 TEST(a_dead_qgs_is_enodev_and_a_refused_one_is_told_apart)
 {
-    struct coco_client *client;
-    uint8_t tdreport[COCO_API_TDREPORT_SIZE], quote[COCO_API_TABLE_MAX];
-    char text[1024];
-    size_t size;
-
-    snprintf(text, sizeof(text), "[quotes]\nqgs = unix:%s\n", host.qgs);
-    host_configure(&host, text);
-    host_start(&host);
-    client = host_client(&host, 0);
-    tdx_make_tdreport(1, NULL, tdreport);
-    ck_assert_int_eq(coco_quote_get(client, tdreport, quote, sizeof(quote), 5000, &size),
-                     -(int)COCO_STATUS_ENODEV);
-    expect_status("there is no socket at");
+    host_serve(&host, "[quotes]\nqgs = unix:%s\n", host.qgs);
+    struct coco_client *client = host_client(&host, 0);
+    ck_assert_int_eq(host_quote(client, 1, 5000), -(int)COCO_STATUS_ENODEV);
+    COCOCTL_SAYS(0, "there is no socket at", "status");
     /* It comes back, and the next quote is served. */
     host_start_qgs(&host, NULL);
-    ck_assert_int_eq(coco_quote_get(client, tdreport, quote, sizeof(quote), 5000, &size), 0);
+    ck_assert_int_eq(host_quote(client, 1, 5000), 0);
     coco_client_free(client);
 }

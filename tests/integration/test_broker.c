@@ -1,26 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cocod against a quoting service that misbehaves in every way that the simulator knows. For each:
- * the contract's status in time, recovery by itself, nothing left over; and the simulator never
- * sees more outstanding than it has threads, nor a half-open connection, nor a request in pieces.
+ * cocod against a quoting service that misbehaves in every way that the simulator knows. Each time:
+ * the contract's status in time, recovery by itself, nothing left over, and no more outstanding
+ * than the simulator has threads, no half-open connection, no request in pieces.
  */
 #include "host.h"
 #include "local_socket.h"
 #include "tdx_quote.h"
 #include <dirent.h>
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 /* QGS's own timer, made short on both sides. */
 #define TIMER_MS 1000
@@ -62,12 +55,10 @@ static int get_quote(uint32_t timeout_ms)
 /* A quote within ten seconds: QGS is well again, and cocod has noticed. */
 static void recovers(void)
 {
-    struct timespec pause = {.tv_nsec = 20000000};
-
     for (int i = 0; i < 500; i++) {
         if (get_quote(2000) == 0)
             return;
-        nanosleep(&pause, NULL);
+        usleep(20000);
     }
     ck_abort_msg("cocod did not recover");
 }
@@ -78,14 +69,6 @@ static char *status_text(void)
 
     ck_assert_int_eq(host_cococtl(&host, (const char *[]){"status", NULL}, &output), 0);
     return output;
-}
-
-static void status_says(const char *text)
-{
-    char *output = status_text();
-
-    ck_assert_msg(strstr(output, text) != NULL, "\"%s\" is not in:\n%s", text, output);
-    free(output);
 }
 
 static void setup(void)
@@ -100,13 +83,8 @@ static void setup(void)
 
 static void open_broker(void)
 {
-    char text[512];
-
     host_start_qgs(&host, &sim_options);
-    snprintf(text, sizeof(text), "[quotes]\nqgs = unix:%s slots=4\nqgs_timer = %ums\n", host.qgs,
-             TIMER_MS);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host, "[quotes]\nqgs = unix:%s slots=4\nqgs_timer = %ums\n", host.qgs, TIMER_MS);
     client = host_client(&host, 0);
 }
 
@@ -123,8 +101,7 @@ static void teardown(void)
 {
     if (host.sim) {
         ck_assert_uint_le(qgs_sim_stat(host.sim, QGS_STAT_MOST_QUOTES), 4);
-        /* Whether a thread is back can only be found out by one probe more than there are threads.
-         * */
+        /* That a thread is back is only found out by one probe more than there are threads. */
         ck_assert_uint_le(qgs_sim_stat(host.sim, QGS_STAT_MOST_OUTSTANDING), stuck ? 5 : 4);
         ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_HALF_OPEN), 0);
         ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_SECOND_WRITES), 0);
@@ -195,7 +172,7 @@ TEST(it_hangs)
     qgs_sim_set_fault(host.sim, QGS_FAULT_HANG, QGS_ALWAYS);
     ck_assert_int_eq(get_quote(300), -COCO_STATUS_ETIMEDOUT);  /* the deadline's */
     ck_assert_int_eq(get_quote(5000), -COCO_STATUS_ETIMEDOUT); /* QGS's own timer */
-    status_says("QGS accepts but never answers");
+    COCOCTL_SAYS(0, "QGS accepts but never answers", "status");
     qgs_sim_set_fault(host.sim, QGS_FAULT_HANG, 0);
     recovers();
 }
@@ -234,8 +211,7 @@ static unsigned ask_at_once(void)
     return failed;
 }
 
-/* Quotes go on with the threads that are left, and never are there more than threads; nothing but a
- * restart brings the others back. */
+/* Quotes go on with the threads that are left; only a restart brings the others back. */
 TEST_LOOP(threads_of_it_never_come_back, 1, 4)
 {
     sim_options.delay_ms = 5;
@@ -247,7 +223,7 @@ TEST_LOOP(threads_of_it_never_come_back, 1, 4)
     ck_assert_uint_eq(ask_at_once(), 0);
     char text[32];
     snprintf(text, sizeof(text), "%d suspect", _i);
-    status_says(text);
+    COCOCTL_SAYS(0, text, "status");
     ck_assert_uint_eq(qgs_sim_stat(host.sim, QGS_STAT_MOST_QUOTES), 4);
 }
 
@@ -261,7 +237,7 @@ TEST(threads_of_it_come_back)
     qgs_sim_set_fault(host.sim, QGS_FAULT_HANG, 2);
     for (int i = 0; i < 2; i++)
         ck_assert_int_eq(get_quote(5000), -COCO_STATUS_ETIMEDOUT);
-    status_says("suspect");
+    COCOCTL_SAYS(0, "suspect", "status");
     for (int i = 0; i < 40; i++) {
         ck_assert_uint_eq(ask_at_once(), 0);
         char *output = status_text();
@@ -282,8 +258,8 @@ TEST(it_has_no_threads)
     for (int i = 0; i < 20 && r == -COCO_STATUS_ETIMEDOUT; i++)
         r = get_quote(500);
     ck_assert_int_eq(r, -COCO_STATUS_ENODEV);
-    status_says("number_threads is missing in qgs.conf");
-    status_says("restart qgsd");
+    COCOCTL_SAYS(0, "number_threads is missing in qgs.conf", "status");
+    COCOCTL_SAYS(0, "restart qgsd", "status");
     qgs_sim_free(host.sim); /* as restarting with another configuration */
     sim_options.threads = 4;
     host_start_qgs(&host, &sim_options);
@@ -313,7 +289,7 @@ TEST(its_backlog_is_stuck)
             break;
         nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
     }
-    status_says("does not accept connections");
+    COCOCTL_SAYS(0, "does not accept connections", "status");
     qgs_sim_free(host.sim);
     sim_options.no_accept = false;
     sim_options.backlog = 4096;
@@ -329,7 +305,7 @@ TEST(it_dies_and_returns)
     for (int i = 0; i < 3; i++) {
         qgs_sim_stop(host.sim);
         ck_assert_int_eq(get_quote(2000), -COCO_STATUS_ENODEV);
-        status_says("there is no socket at");
+        COCOCTL_SAYS(0, "there is no socket at", "status");
         process_wait_log(&host.cocod, "there is no socket at");
         ck_assert_int_eq(qgs_sim_start(host.sim), 0);
         ck_assert_int_eq(get_quote(2000), 0); /* at once: somebody asked */
@@ -342,7 +318,7 @@ TEST(it_crashes_and_leaves_its_socket)
     open_well();
     int r = get_quote(2000); /* closed without a byte, tried again, refused */
     ck_assert_int_eq(r, -COCO_STATUS_ENODEV);
-    status_says("nobody listens at");
+    COCOCTL_SAYS(0, "nobody listens at", "status");
     process_wait_log(&host.cocod, "nobody listens at");
     qgs_sim_free(host.sim);
     sim_options.crash_after = -1;
@@ -360,7 +336,7 @@ TEST(it_may_not_be_connected_to)
     open_well();
     ck_assert_int_eq(chmod(host.qgs, 0), 0);
     ck_assert_int_eq(get_quote(2000), -COCO_STATUS_ENODEV);
-    status_says("may not connect");
+    COCOCTL_SAYS(0, "may not connect", "status");
     ck_assert_int_eq(chmod(host.qgs, 0600), 0);
     recovers();
 }
@@ -368,9 +344,8 @@ TEST(it_may_not_be_connected_to)
 /* The simulator is a process of its own here, with few descriptors, and others take them. */
 TEST(it_runs_out_of_descriptors)
 {
-    char program[4096], text[512];
     struct process sim = {.notify_fd = -1};
-    const char *argv[] = {program, "--timer-ms", "1000", host.qgs, NULL};
+    const char *argv[] = {process_built("tests/qgs-sim"), "--timer-ms", "1000", host.qgs, NULL};
     struct process_options options = {.argv = argv,
                                       .dir = host.dir,
                                       .name = "qgs",
@@ -378,9 +353,7 @@ TEST(it_runs_out_of_descriptors)
     struct rlimit few, before;
     int others[64];
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timespec pause = {.tv_nsec = 10000000};
 
-    snprintf(program, sizeof(program), "%s", process_built("tests/qgs-sim"));
     memcpy(address.sun_path, host.qgs, strlen(host.qgs) + 1);
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
     process_start(&sim, &options);
@@ -388,10 +361,8 @@ TEST(it_runs_out_of_descriptors)
     few.rlim_cur = 24;
     ck_assert_int_eq(prlimit(sim.pid, RLIMIT_NOFILE, &few, NULL), 0);
     for (int i = 0; i < 500 && access(host.qgs, F_OK) != 0; i++)
-        nanosleep(&pause, NULL);
-    snprintf(text, sizeof(text), "[quotes]\nqgs = unix:%s slots=4\nqgs_timer = 1s\n", host.qgs);
-    host_configure(&host, text);
-    host_start(&host);
+        usleep(10000);
+    host_serve(&host, "[quotes]\nqgs = unix:%s slots=4\nqgs_timer = 1s\n", host.qgs);
     client = host_client(&host, 0);
     ck_assert_int_eq(get_quote(5000), 0);
     fds_before = count_fds();

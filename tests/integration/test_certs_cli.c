@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cococtl certs against the daemon: the life of a chain from import to removal, a rotation, and
- * what the user may do who may only import.
+ * cococtl certs against the daemon: a chain from import to removal, a rotation, a user who may only
+ * import.
  */
 #include "host.h"
 #include "snp_pki.h"
 #include <json-c/json.h>
-#include <pwd.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #define TCB "3.0.8.115"
 
@@ -20,34 +15,21 @@ static struct host host;
 static char *output;
 static char chip_hex[129], key[256], pki[300];
 
-static const char *path_of(const char *name)
-{
-    static char paths[8][300];
-    static unsigned next;
-    char *path = paths[next++ % 8];
-
-    (void)snprintf(path, sizeof(paths[0]), "%s/%s", host.dir, name);
-    return path;
-}
-
 /* host.dir/pki: a chain whose leaf is for chip 01 02 03 at TCB. */
 static void start(const char *admin_lines)
 {
-    char text[4096];
     uint8_t chip[64] = {1, 2, 3};
 
     host_open(&host);
     (void)host_make_chain(&host, "pki");
-    (void)snprintf(pki, sizeof(pki), "%s", path_of("pki"));
+    (void)snprintf(pki, sizeof(pki), "%s", host_path(&host, "pki"));
     for (size_t i = 0; i < 64; i++)
         (void)snprintf(chip_hex + 2 * i, 3, "%02x", chip[i]);
     (void)snprintf(key, sizeof(key), "Milan/VCEK/%s/" TCB, chip_hex);
-    (void)snprintf(text, sizeof(text),
-                   "root = %s/ark.pem\nstore = %s/store\nplatform = fixed\nfixed_product = Milan\n"
-                   "fixed_chip_id = %s\nfixed_tcb = " TCB "\n[admin]\nimport = %s\n",
-                   pki, host.dir, chip_hex, admin_lines);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host,
+               "root = %s/ark.pem\nstore = %s/store\nplatform = fixed\nfixed_product = Milan\n"
+               "fixed_chip_id = %s\nfixed_tcb = " TCB "\n[admin]\nimport = %s\n",
+               pki, host.dir, chip_hex, admin_lines);
 }
 
 static void teardown(void)
@@ -68,7 +50,7 @@ static int run_words(const char *const *words)
     size_t n = as_other ? 4 : 0;
 
     (void)snprintf(program, sizeof(program), "%s",
-                   as_other ? path_of("cococtl") : process_built("cococtl"));
+                   as_other ? host_path(&host, "cococtl") : process_built("cococtl"));
     argv[n++] = program;
     argv[n++] = "--admin";
     argv[n++] = host.admin;
@@ -84,10 +66,12 @@ static int run_words(const char *const *words)
 }
 #define CERTS(...) run_words((const char *const[]){"certs", __VA_ARGS__, NULL})
 
-static void assert_has(const char *part)
-{
-    ck_assert_msg(strstr(output, part) != NULL, "\"%s\" is not in:\n%s", part, output);
-}
+/* The exit status of a run, and parts of what it said. */
+#define CERTS_SAY(run, code, ...)    \
+    do {                             \
+        ck_assert_int_eq(run, code); \
+        SAYS(__VA_ARGS__);           \
+    } while (0)
 
 static void assert_lacks(const char *part)
 {
@@ -101,42 +85,33 @@ TEST(life_of_a_chain)
     start("");
     ck_assert_int_eq(CERTS("preflight", "--tcb", TCB), 1);
     /* Verifying keeps nothing, and needs the intermediate beside the leaf. */
-    ck_assert_int_eq(CERTS("verify", path_of("pki/vcek.der")), 1);
-    ck_assert_int_eq(CERTS("verify", pki), 0);
-    assert_has("good       VCEK");
-    ck_assert_int_eq(CERTS("list"), 0);
-    assert_has("no chains are stored");
-    ck_assert_int_ne(access(path_of("store/.verify"), F_OK), 0);
-    ck_assert_int_eq(CERTS("show"), 1);
-    assert_has("the empty table is served");
+    ck_assert_int_eq(CERTS("verify", host_path(&host, "pki/vcek.der")), 1);
+    CERTS_SAY(CERTS("verify", pki), 0, "good       VCEK");
+    CERTS_SAY(CERTS("list"), 0, "no chains are stored");
+    ck_assert_int_ne(access(host_path(&host, "store/.verify"), F_OK), 0);
+    CERTS_SAY(CERTS("show"), 1, "the empty table is served");
 
-    ck_assert_int_eq(CERTS("import", pki), 0);
-    assert_has(key);
-    assert_has("passed over"); /* the private keys of the test PKI */
+    CERTS_SAY(CERTS("import", pki), 0, key);
+    SAYS("passed over"); /* the private keys of the test PKI */
     ck_assert_int_eq(CERTS("preflight", "--tcb", TCB), 0);
     ck_assert_int_eq(CERTS("preflight", "--tcb", "4.0.8.115"), 1);
-    ck_assert_int_eq(CERTS("list"), 0);
-    assert_has("* Milan  VCEK  " TCB);
-    ck_assert_int_eq(CERTS("show"), 0);
-    assert_has("SEV-VCEK");
+    CERTS_SAY(CERTS("list"), 0, "* Milan  VCEK  " TCB);
+    CERTS_SAY(CERTS("show"), 0, "SEV-VCEK");
     /* Now the leaf alone is enough: the intermediate is stored. */
-    ck_assert_int_eq(CERTS("verify", path_of("pki/vcek.der")), 0);
+    ck_assert_int_eq(CERTS("verify", host_path(&host, "pki/vcek.der")), 0);
     ck_assert_int_eq(CERTS("import", pki), 0);
     assert_lacks("added");
 
-    ck_assert_int_eq(CERTS("export", "--out", path_of("table.certs")), 0);
-    ck_assert_int_eq(CERTS("export", key, "--out", path_of("export/")), 0);
+    ck_assert_int_eq(CERTS("export", "--out", host_path(&host, "table.certs")), 0);
+    ck_assert_int_eq(CERTS("export", key, "--out", host_path(&host, "export/")), 0);
     ck_assert_int_eq(CERTS("remove", key), 0);
     ck_assert_int_eq(CERTS("remove", key), 1);
-    ck_assert_int_eq(CERTS("show"), 1);
-    assert_has("the empty table is served");
+    CERTS_SAY(CERTS("show"), 1, "the empty table is served");
     /* What was exported comes back, as a table and as files. */
-    ck_assert_int_eq(CERTS("import", path_of("table.certs")), 0);
-    assert_has("added");
+    CERTS_SAY(CERTS("import", host_path(&host, "table.certs")), 0, "added");
     ck_assert_int_eq(CERTS("remove", key), 0);
-    ck_assert_int_eq(CERTS("import", path_of("export")), 0);
-    ck_assert_int_eq(CERTS("show", key), 0);
-    assert_has("SEV-VCEK");
+    ck_assert_int_eq(CERTS("import", host_path(&host, "export")), 0);
+    CERTS_SAY(CERTS("show", key), 0, "SEV-VCEK");
 }
 
 TEST(rotation)
@@ -145,17 +120,15 @@ TEST(rotation)
 
     start("");
     ck_assert_int_eq(CERTS("import", pki), 0);
-    (void)snprintf(script, sizeof(script), "cp %s %s", host.table, path_of("seen"));
-    ck_assert_int_eq(CERTS("rotate", "--exec", "sh", "-c", script), 0);
-    assert_has(key);
+    (void)snprintf(script, sizeof(script), "cp %s %s", host.table, host_path(&host, "seen"));
+    CERTS_SAY(CERTS("rotate", "--exec", "sh", "-c", script), 0, key);
     size_t size;
-    free(test_read_file(path_of("seen"), &size));
+    free(test_read_file(host_path(&host, "seen"), &size));
     ck_assert_uint_eq(size, 24); /* the command saw the empty table */
     free(test_read_file(host.table, &size));
     ck_assert_uint_gt(size, 4000); /* cocod has filled it again */
     ck_assert_int_eq(CERTS("rotate"), 0);
-    ck_assert_int_eq(CERTS("rotate", "--exec", "false"), 1);
-    assert_has(key);
+    CERTS_SAY(CERTS("rotate", "--exec", "false"), 1, key);
 }
 
 TEST(who_may_only_import)
@@ -166,24 +139,21 @@ TEST(who_may_only_import)
     }
     start(OTHER_USER "\nmode = 0666");
     ck_assert_int_eq(chmod(host.dir, 0711), 0);
-    const char *cp[] = {"cp", process_built("cococtl"), path_of("cococtl"), NULL};
+    const char *cp[] = {"cp", process_built("cococtl"), host_path(&host, "cococtl"), NULL};
     ck_assert_int_eq(process_run(cp, NULL), 0);
     as_other = true;
     ck_assert_int_eq(CERTS("verify", pki), 0);
     ck_assert_int_eq(CERTS("import", pki), 0);
     ck_assert_int_eq(CERTS("preflight", "--tcb", TCB), 0);
     ck_assert_int_eq(CERTS("list"), 0);
-    ck_assert_int_eq(CERTS("remove", key), 77);
-    assert_has("does not let this user");
+    CERTS_SAY(CERTS("remove", key), 77, "does not let this user");
     ck_assert_int_eq(CERTS("rotate"), 77);
     ck_assert_int_eq(CERTS("show"), 0);
     ck_assert_int_eq(run_words((const char *const[]){"status", "--json", NULL}), 0);
-    assert_has("\"product\":\"Milan\"");
-    assert_has(chip_hex);
+    SAYS("\"product\":\"Milan\"", chip_hex);
 }
 
-/* A folder that is pushed every day, from a mirror that lags: 0 though it is older, 1 for what is
- * bad. */
+/* A folder pushed daily from a mirror that lags: 0 though it is older, 1 for what is bad. */
 TEST(an_older_crl_or_vcek_is_kept_out_with_exit_status_0)
 {
     struct snp_pki_leaf_options options = {.tcb = {.bl = 3, .snp = 8, .ucode = 115}};
@@ -204,29 +174,24 @@ TEST(an_older_crl_or_vcek_is_kept_out_with_exit_status_0)
         ck_assert_int_eq(snp_pki_make_leaf(made, &options, &leaves[i]), 0);
         ck_assert_int_eq(snp_pki_make_crl(made, &crl, &crls[i], &sizes[i]), 0);
     }
-    ck_assert_int_eq(mkdir(path_of("old"), 0755), 0);
-    ck_assert_int_eq(mkdir(path_of("new"), 0755), 0);
-    test_write_file(path_of("old/vcek.der"), leaves[0].der, leaves[0].der_size);
-    test_write_file(path_of("new/vcek.der"), leaves[1].der, leaves[1].der_size);
-    test_write_file(path_of("old/crl.der"), crls[0], sizes[0]);
-    test_write_file(path_of("new/crl.der"), crls[1], sizes[1]);
-    ck_assert_int_eq(CERTS("import", path_of("pki/ark.der"), path_of("pki/ask.der")), 0);
-    ck_assert_int_eq(CERTS("import", path_of("new")), 0);
-    assert_has("added      VCEK");
-    ck_assert_int_eq(CERTS("import", path_of("old")), 0);
-    assert_has("kept out   CRL ");
-    assert_has("kept out   VCEK");
-    assert_has("the store has a newer certificate of the same key");
-    ck_assert_int_eq(CERTS("import", "--json", path_of("old")), 0);
-    assert_has("\"action\":\"unchanged\"");
-    assert_has("\"reason\":\"kept out: ");
-    assert_has(key);
+    ck_assert_int_eq(mkdir(host_path(&host, "old"), 0755), 0);
+    ck_assert_int_eq(mkdir(host_path(&host, "new"), 0755), 0);
+    test_write_file(host_path(&host, "old/vcek.der"), leaves[0].der, leaves[0].der_size);
+    test_write_file(host_path(&host, "new/vcek.der"), leaves[1].der, leaves[1].der_size);
+    test_write_file(host_path(&host, "old/crl.der"), crls[0], sizes[0]);
+    test_write_file(host_path(&host, "new/crl.der"), crls[1], sizes[1]);
+    ck_assert_int_eq(CERTS("import", host_path(&host, "pki/ark.der"),
+                           host_path(&host, "pki/ask.der")),
+                     0);
+    CERTS_SAY(CERTS("import", host_path(&host, "new")), 0, "added      VCEK");
+    CERTS_SAY(CERTS("import", host_path(&host, "old")), 0, "kept out   CRL ", "kept out   VCEK",
+              "the store has a newer certificate of the same key");
+    CERTS_SAY(CERTS("import", "--json", host_path(&host, "old")), 0, "\"action\":\"unchanged\"",
+              "\"reason\":\"kept out: ", key);
     leaves[0].der[leaves[0].der_size - 1] ^= 1;
-    test_write_file(path_of("old/vcek.der"), leaves[0].der, leaves[0].der_size);
-    ck_assert_int_eq(CERTS("import", path_of("old")), 1);
-    assert_has("kept out   CRL ");
-    assert_has("refused    VCEK");
-    assert_has("1 of 2 refused");
+    test_write_file(host_path(&host, "old/vcek.der"), leaves[0].der, leaves[0].der_size);
+    CERTS_SAY(CERTS("import", host_path(&host, "old")), 1, "kept out   CRL ", "refused    VCEK",
+              "1 of 2 refused");
     for (size_t i = 0; i < 2; i++) {
         snp_pki_leaf_done(&leaves[i]);
         free(crls[i]);
@@ -246,8 +211,8 @@ TEST(vleks_of_two_regions_on_the_command_line)
     ck_assert_ptr_nonnull(made);
     size_t size;
     const uint8_t *asvk = snp_pki_ca_der(made, SNP_PKI_ASVK, &size);
-    ck_assert_int_eq(mkdir(path_of("vleks"), 0755), 0);
-    test_write_file(path_of("vleks/asvk.der"), asvk, size);
+    ck_assert_int_eq(mkdir(host_path(&host, "vleks"), 0755), 0);
+    test_write_file(host_path(&host, "vleks/asvk.der"), asvk, size);
     for (size_t i = 0; i < 2; i++) {
         const struct snp_pki_leaf_options options = {.vlek = true,
                                                      .tcb = {.bl = 3, .snp = 8, .ucode = 115},
@@ -255,32 +220,28 @@ TEST(vleks_of_two_regions_on_the_command_line)
         struct snp_pki_leaf leaf;
         ck_assert_int_eq(snp_pki_make_leaf(made, &options, &leaf), 0);
         (void)snprintf(name, sizeof(name), "vleks/%zu.der", i);
-        test_write_file(path_of(name), leaf.der, leaf.der_size);
+        test_write_file(host_path(&host, name), leaf.der, leaf.der_size);
         snp_pki_leaf_done(&leaf);
     }
-    ck_assert_int_eq(CERTS("import", path_of("pki/ark.der"), path_of("vleks")), 0);
-    assert_has("Milan/VLEK/CN=east.example/" TCB);
-    assert_has("Milan/VLEK/CN=a%2Fb%20c/" TCB);
-    ck_assert_int_eq(CERTS("list"), 0);
-    assert_has("    CSP_ID    CN=a/b c\n");
-    ck_assert_int_eq(CERTS("list", "--json"), 0);
-    assert_has("\"cspId\":\"CN=a/b c\"");
-    ck_assert_int_eq(CERTS("preflight", "--tcb", TCB, "--signer", "VLEK"), 1);
-    assert_has("CN=a/b c and CN=east.example: name this host's in [certs] vlek_csp");
+    CERTS_SAY(CERTS("import", host_path(&host, "pki/ark.der"), host_path(&host, "vleks")), 0,
+              "Milan/VLEK/CN=east.example/" TCB, "Milan/VLEK/CN=a%2Fb%20c/" TCB);
+    CERTS_SAY(CERTS("list"), 0, "    CSP_ID    CN=a/b c\n");
+    CERTS_SAY(CERTS("list", "--json"), 0, "\"cspId\":\"CN=a/b c\"");
+    CERTS_SAY(CERTS("preflight", "--tcb", TCB, "--signer", "VLEK"), 1,
+              "CN=a/b c and CN=east.example: name this host's in [certs] vlek_csp");
     ck_assert_int_eq(CERTS("show", "Milan/VLEK/CN=a%2Fb%20c/" TCB), 0);
-    ck_assert_int_eq(CERTS("show", "Milan/VLEK/-/" TCB), 1);
-    assert_has("there is no chain Milan/VLEK/-/" TCB);
+    CERTS_SAY(CERTS("show", "Milan/VLEK/-/" TCB), 1, "there is no chain Milan/VLEK/-/" TCB);
     ck_assert_int_eq(CERTS("remove", "Milan/VLEK/-/" TCB), 1);
     ck_assert_int_eq(CERTS("remove", "Milan/VLEK/CN=a%2Fb%20c/" TCB), 0);
-    ck_assert_int_eq(CERTS("preflight", "--tcb", TCB, "--signer", "VLEK"), 0);
-    assert_has("Milan/VLEK/CN=east.example/" TCB);
+    CERTS_SAY(CERTS("preflight", "--tcb", TCB, "--signer", "VLEK"), 0,
+              "Milan/VLEK/CN=east.example/" TCB);
     snp_pki_free(made);
 }
 
 TEST(real_milan_chain)
 {
     const char *data = test_data("snp/vcek_milan.der");
-    char leaf[512], text[1024], ark[512], ask[512];
+    char leaf[512], ark[512], ask[512];
 
     if (!data)
         return;
@@ -288,20 +249,17 @@ TEST(real_milan_chain)
     (void)snprintf(ark, sizeof(ark), "%s", test_data("snp/milan_ark.pem"));
     (void)snprintf(ask, sizeof(ask), "%s", test_data("snp/milan_ask.pem"));
     host_open(&host);
-    (void)snprintf(text, sizeof(text), "store = %s/store\n", host.dir);
-    host_configure(&host, text);
-    host_start(&host);
-    ck_assert_int_eq(CERTS("verify", test_data("snp/vcek_milan_bad_signature.der"), ark, ask), 1);
-    assert_has("1 of 3 refused");
+    host_serve(&host, "store = %s/store\n", host.dir);
+    CERTS_SAY(CERTS("verify", test_data("snp/vcek_milan_bad_signature.der"), ark, ask), 1,
+              "1 of 3 refused");
     ck_assert_int_eq(CERTS("import", leaf, ark, ask), 0);
-    ck_assert_int_eq(CERTS("list"), 0);
-    assert_has("Milan  VCEK");
+    CERTS_SAY(CERTS("list"), 0, "Milan  VCEK");
 }
 
 static char *read_text(const char *name)
 {
     size_t size;
-    uint8_t *bytes = test_read_file(path_of(name), &size);
+    uint8_t *bytes = test_read_file(host_path(&host, name), &size);
     char *text = strndup((const char *)bytes, size);
 
     ck_assert_ptr_nonnull(text);
@@ -309,8 +267,7 @@ static char *read_text(const char *name)
     return text;
 }
 
-/* What other people's tools and services make of one chain; each is taken whole by the real daemon.
- * */
+/* What people's tools and services make of one chain; the real daemon takes each whole. */
 TEST(chains_as_people_have_them)
 {
     char *text = NULL;
@@ -319,16 +276,15 @@ TEST(chains_as_people_have_them)
     char *ark = read_text("pki/ark.pem"), *ask = read_text("pki/ask.pem"),
          *vcek = read_text("pki/vcek.pem");
     /* KDS's names, and text around. */
-    ck_assert_int_eq(mkdir(path_of("kds"), 0700), 0);
+    ck_assert_int_eq(mkdir(host_path(&host, "kds"), 0700), 0);
     ck_assert_int_gt(asprintf(&text, "\xef\xbb\xbf# the CA\n%sBag Attributes\n%s", ask, ark), 0);
-    test_write_file(path_of("kds/cert_chain"), text, strlen(text));
+    test_write_file(host_path(&host, "kds/cert_chain"), text, strlen(text));
     free(text);
     ck_assert_int_gt(asprintf(&text, "Certificate:\n    Data:\n%s\nend\n", vcek), 0);
-    test_write_file(path_of("kds/010203?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115"), text,
+    test_write_file(host_path(&host, "kds/010203?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115"), text,
                     strlen(text));
     free(text);
-    ck_assert_int_eq(CERTS("verify", path_of("kds")), 0);
-    assert_has("good       VCEK");
+    CERTS_SAY(CERTS("verify", host_path(&host, "kds")), 0, "good       VCEK");
     assert_lacks(".verify");
     /* Azure's JSON: the same texts. */
     struct json_object *thim = json_object_new_object();
@@ -337,20 +293,18 @@ TEST(chains_as_people_have_them)
     json_object_object_add(thim, "tcbm", json_object_new_string("7308000000000003"));
     json_object_object_add(thim, "certificateChain", json_object_new_string(text));
     const char *json = json_object_to_json_string(thim);
-    test_write_file(path_of("thim.json"), json, strlen(json));
+    test_write_file(host_path(&host, "thim.json"), json, strlen(json));
     json_object_put(thim);
     free(text);
-    ck_assert_int_eq(CERTS("import", path_of("thim.json")), 0);
-    assert_has(key);
-    assert_has("thim.json, certificateChain");
+    CERTS_SAY(CERTS("import", host_path(&host, "thim.json")), 0, key,
+              "thim.json, certificateChain");
     ck_assert_int_eq(CERTS("show"), 0);
-    assert_has("SEV-VCEK"); /* and it is served */
-    ck_assert_int_eq(CERTS("import", path_of("kds")), 0);
+    SAYS("SEV-VCEK"); /* and it is served */
+    ck_assert_int_eq(CERTS("import", host_path(&host, "kds")), 0);
     assert_lacks("added");
     /* What is none, and is told so by the daemon. */
-    test_write_file(path_of("page.pem"), "<html>Blocked</html>", 20);
-    ck_assert_int_eq(CERTS("verify", path_of("page.pem")), 1);
-    assert_has("is a web page or XML");
+    test_write_file(host_path(&host, "page.pem"), "<html>Blocked</html>", 20);
+    CERTS_SAY(CERTS("verify", host_path(&host, "page.pem")), 1, "is a web page or XML");
     free(ark);
     free(ask);
     free(vcek);

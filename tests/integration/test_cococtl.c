@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cococtl and a running cocod: tracing one VM's failed attestation to its cause, draining, and the
- * doctor on a host where something is wrong.
+ * cococtl and a running cocod: one VM's failure traced to its cause, draining, the doctor on an ill
+ * host.
  */
 #include "host.h"
-#include "tdx_quote.h"
-#include <errno.h>
 #include <json-c/json.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 static struct host host;
 static char *output;
@@ -39,11 +32,6 @@ static void run(int code, const char *const *words)
 }
 #define RUN(code, ...) run(code, (const char *const[]){__VA_ARGS__, NULL})
 
-static void says(const char *text)
-{
-    ck_assert_msg(strstr(output, text) != NULL, "\"%s\" is not in:\n%s", text, output);
-}
-
 static void lacks(const char *text)
 {
     ck_assert_msg(strstr(output, text) == NULL, "\"%s\" is in:\n%s", text, output);
@@ -52,36 +40,16 @@ static void lacks(const char *text)
 /* [certs] with a chain, [quotes] with a QGS. */
 static void start(void)
 {
-    char text[4096];
-
-    (void)snprintf(text, sizeof(text), "%s[quotes]\nqgs = unix:%s\n",
-                   host_make_chain(&host, "chain"), host.qgs);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host, "%s[quotes]\nqgs = unix:%s\n", host_make_chain(&host, "chain"), host.qgs);
 }
 
 /* Waits a little where there is none, since QGS is then probed from time to time. */
 static int get_quote(struct coco_client *client, uint64_t seed)
 {
-    struct timespec pause = {.tv_nsec = 300000000};
-
-    uint8_t tdreport[COCO_API_TDREPORT_SIZE], quote[16384];
-    size_t size = 0;
-
-    tdx_make_tdreport(seed, NULL, tdreport);
-    int r = coco_quote_get(client, tdreport, quote, sizeof(quote), 5000, &size);
+    int r = host_quote(client, seed, 5000);
     if (r < 0)
-        nanosleep(&pause, NULL);
+        usleep(300000);
     return r;
-}
-
-static void get_certs(struct coco_client *client, uint32_t status)
-{
-    static uint8_t bytes[65536];
-    struct coco_certs_result result;
-
-    ck_assert_int_eq(coco_certs_get(client, 4, bytes, sizeof(bytes), 5000, &result), 0);
-    ck_assert_uint_eq(result.status, status);
 }
 
 FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
@@ -94,47 +62,38 @@ TEST(a_vm_is_disconnected_and_may_come_again)
     struct coco_client *client = host_client(&host, COCO_USE_LEASE);
     ck_assert_int_eq(coco_connect(client, 5000), 0);
     ck_assert_int_eq(coco_lease_lock(client, 0), 0);
-    get_certs(client, COCO_STATUS_OK);
+    host_certs(client, 4, COCO_STATUS_OK);
     RUN(1, "vms", "disconnect", "somebody-else");
-    says("cocod knows no VM somebody-else");
+    SAYS("cocod knows no VM somebody-else");
     (void)snprintf(pid, sizeof(pid), "pid:%d", (int)getpid());
     RUN(0, "vms", "disconnect", pid);
-    says(": 1 connection ended\n");
-    says("It held a lease");
+    SAYS(": 1 connection ended\n", "It held a lease");
     RUN(1, "vms", "disconnect", "integration-test");
-    says("it was not connected any more");
+    SAYS("it was not connected any more");
     RUN(0, "events");
-    says("called io.cocod.Admin.Disconnect: ok");
+    SAYS("called io.cocod.Admin.Disconnect: ok");
     ck_assert_int_eq(coco_lease_unlock(client, 0), 0);
-    get_certs(client, COCO_STATUS_OK); /* libcoco has connected again */
+    host_certs(client, 4, COCO_STATUS_OK); /* libcoco has connected again */
     RUN(0, "vms", "disconnect", "integration-test");
     coco_client_free(client);
 }
 
 TEST(one_vms_failure_is_traced_to_its_cause)
 {
-    struct coco_client *client;
-
     start();
-    client = host_client(&host, 0);
+    struct coco_client *client = host_client(&host, 0);
     ck_assert_int_eq(coco_connect(client, 5000), 0);
-    get_certs(client, COCO_STATUS_OK);
+    host_certs(client, 4, COCO_STATUS_OK);
     ck_assert_int_eq(get_quote(client, 1), -ENODEV); /* there is no QGS */
     host_start_qgs(&host, NULL);
     for (uint64_t seed = 2; get_quote(client, seed) != 0; seed++) /* until a probe has found it */
         ck_assert_uint_lt(seed, 30);
 
     RUN(0, "vms");
-    says("integration-test");
-    says("1 VM: 1 tables (0 empty, 0 refused), ");
+    SAYS("integration-test", "1 VM: 1 tables (0 empty, 0 refused), ");
     RUN(0, "explain", "integration-test");
-    says("certs      OK ");
-    says("TCB 3.0.8.115, chain 1, ");
-    says("ENODEV");
-    says("none came back in time");
-    says("QGS took ");
-    says("\nchain 1  Milan/VCEK/010203");
-    says("\nQGS 1  unix:");
+    SAYS("certs      OK ", "TCB 3.0.8.115, chain 1, ", "ENODEV", "none came back in time",
+         "QGS took ", "\nchain 1  Milan/VCEK/010203", "\nQGS 1  unix:");
     char pid[32];
     (void)snprintf(pid, sizeof(pid), "pid:%d", (int)getpid());
     RUN(0, "--json", "explain", pid);
@@ -143,12 +102,11 @@ TEST(one_vms_failure_is_traced_to_its_cause)
     ck_assert_uint_ge(json_object_array_length(requests), 3);
     json_object_put(all);
     RUN(1, "explain", "somebody-else");
-    says("cocod knows no VM somebody-else");
+    SAYS("cocod knows no VM somebody-else");
     RUN(0, "backends");
-    says("in service");
-    says("1 quote, 0 failures");
+    SAYS("in service", "1 quote, 0 failures");
     RUN(0, "quotes");
-    says("no quote is queued, running or kept");
+    SAYS("no quote is queued, running or kept");
 
     /* It is remembered when it has gone. */
     coco_client_free(client);
@@ -156,7 +114,7 @@ TEST(one_vms_failure_is_traced_to_its_cause)
         RUN(0, "--json", "vms");
     while (!strstr(output, "\"connections\":0"));
     RUN(0, "explain", "integration-test");
-    says("not connected any more");
+    SAYS("not connected any more");
 }
 
 TEST(a_drain_is_seen_by_all_and_ends_with_the_process)
@@ -165,17 +123,16 @@ TEST(a_drain_is_seen_by_all_and_ends_with_the_process)
     host_start_qgs(&host, NULL);
     RUN(0, "request", "certs");
     RUN(0, "drain");
-    says("nothing is under way");
+    SAYS("nothing is under way");
     RUN(0, "drain");
-    says("drained already");
+    SAYS("drained already");
     RUN(75, "request", "certs", "--timeout", "0.3");
     RUN(0, "status");
-    says("serving, drained");
-    says("cococtl resume");
+    SAYS("serving, drained", "cococtl resume");
     RUN(1, "doctor");
-    says("bad      service");
+    SAYS("bad      service");
     RUN(0, "explain", "cococtl");
-    says("an administrator drained cocod");
+    SAYS("an administrator drained cocod");
     RUN(0, "resume");
     RUN(0, "request", "certs");
     /* A drain that was forgotten, or whose cocod was killed, costs no guest its attestation. */
@@ -192,39 +149,34 @@ TEST(a_reload_keeps_the_drain_and_brings_back_the_log_level)
     start();
     RUN(0, "drain");
     RUN(0, "log-level", "debug");
-    says("debug (it was info)");
+    SAYS("debug (it was info)");
     process_signal(&host.cocod, SIGHUP);
     ck_assert(process_wait_notify(&host.cocod, "READY=1", 10000));
     RUN(0, "log-level");
     ck_assert_str_eq(output, "info\n");
     RUN(0, "status");
-    says("drained");
+    SAYS("drained");
 }
 
 TEST(the_doctor_names_what_is_wrong)
 {
-    host_configure(&host, "");
-    host_start(&host);
+    host_serve(&host, "\n");
     RUN(0, "doctor");
-    says("skipped  TCB            certificates are not served on this host");
-    says("skipped  QGS ");
-    says("good     VMMs ");
+    SAYS("skipped  TCB            certificates are not served on this host", "skipped  QGS ",
+         "good     VMMs ");
     lacks("qgsd");
     process_kill(&host.cocod);
     start();
     RUN(1, "doctor"); /* though no guest has asked yet */
-    says("bad      QGS            there is no socket at ");
+    SAYS("bad      QGS            there is no socket at ");
     process_kill(&host.cocod);
     host_start_qgs(&host, NULL);
     host_start(&host);
     RUN(0, "doctor", "--journal", host.config);
-    says("good     TCB ");
-    says("good     QGS ");
-    says("warning  device ");
-    says("good     qgsd's log ");
+    SAYS("good     TCB ", "good     QGS ", "warning  device ", "good     qgsd's log ");
     process_kill(&host.cocod);
     RUN(69, "doctor");
-    says("Is cocod running?");
+    SAYS("Is cocod running?");
 }
 
 /* A long-running cococtl, beside this test. */
@@ -249,9 +201,9 @@ TEST(events_are_followed_over_a_restart)
 
     start();
     RUN(0, "events");
-    says("notice   ready ");
+    SAYS("notice   ready ");
     RUN(0, "--json", "events");
-    says("\"COCO_KEY\":\"Milan/VCEK/010203");
+    SAYS("\"COCO_KEY\":\"Milan/VCEK/010203");
     start_beside(&beside, (const char *const[]){"events", "--follow", NULL});
     process_wait_log(&beside, "notice   ready ");
     RUN(0, "drain");
@@ -290,7 +242,7 @@ TEST(top_goes_on_over_a_restart)
     host_start(&host);
     struct coco_client *client = host_client(&host, 0);
     ck_assert_int_eq(coco_connect(client, 5000), 0);
-    get_certs(client, COCO_STATUS_OK);
+    host_certs(client, 4, COCO_STATUS_OK);
     process_wait_log(&beside, "\"vm\":\"integration-test\"");
     coco_client_free(client);
     process_signal(&beside, SIGTERM);
@@ -308,7 +260,7 @@ TEST(top_ends_where_nobody_is)
     start();
     argv[0] = process_built("cococtl");
     ck_assert_int_eq(process_run(argv, &output), 0);
-    says("\"certsPerS\":");
+    SAYS("\"certsPerS\":");
     process_kill(&host.cocod);
     free(output);
     ck_assert_int_eq(process_run(argv, &output), 69);

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The example VMMs against the real daemon: their calls to KVM are answered by a model of it, whose
- * guest gets its certificates, or its quote, through libcoco, in the blocking form and in the event
- * loop; with the guide's list of system calls enforced.
+ * The example VMMs against the real daemon, on a model of KVM whose guest gets certificates or a
+ * quote through libcoco: blocking, in the event loop, and with the guide's list of system calls
+ * enforced.
  */
-#include "host.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "one_host.h"
 
 /* Third: mini-vmm under its seccomp filter, where sanitizers do not make calls of their own. */
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -15,18 +12,6 @@
 #else
 #define LAST 2
 #endif
-
-static struct host host;
-
-static void setup(void)
-{
-    host_open(&host);
-}
-
-static void teardown(void)
-{
-    host_close(&host);
-}
 
 static const char *const programs[] = {"examples/mini-vmm", "examples/mini-vmm-loop"};
 
@@ -49,12 +34,11 @@ static char *run(int which, bool tdx)
     return output;
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 90);
+FIXTURE(.setup = open_host, .teardown = close_host, .timeout_s = 90);
 
 TEST_LOOP(an_snp_guest_gets_its_chain, 0, LAST)
 {
-    host_configure(&host, host_make_chain(&host, "chain"));
-    host_start(&host);
+    host_serve(&host, "%s", host_make_chain(&host, "chain"));
     char *output = run(_i, false);
     ck_assert_msg(strstr(output, "guest: a report, exitinfo2 0,") && strstr(output, "key kept"),
                   "%s", output);
@@ -67,12 +51,8 @@ TEST_LOOP(an_snp_guest_gets_its_chain, 0, LAST)
 
 TEST_LOOP(a_td_gets_its_quote, 0, LAST)
 {
-    char text[512];
-
     host_start_qgs(&host, NULL);
-    (void)snprintf(text, sizeof(text), "[quotes]\nqgs = unix:%s\n", host.qgs);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host, "[quotes]\nqgs = unix:%s\n", host.qgs);
     char *output = run(_i, true);
     ck_assert_msg(strstr(output, "guest: R10 0, status 0,") && !strstr(output, "quote of 0 bytes"),
                   "%s", output);

@@ -5,18 +5,15 @@
  */
 #include "process.h"
 #include "support.h"
-#include <stdio.h>
-#include <stdlib.h>
 
 FIXTURE(.timeout_s = 120);
 
 TEST_LOOP(nothing_is_lost, 0, 2)
 {
     static const char *const seeds[] = {"1", "2"};
-    char program[4096], *output;
-    const char *argv[] = {program, "40", "40", seeds[_i], "20", NULL};
+    char *output;
+    const char *argv[] = {process_built("tests/guests"), "40", "40", seeds[_i], "20", NULL};
 
-    (void)snprintf(program, sizeof(program), "%s", process_built("tests/guests"));
     int status = process_run(argv, &output);
     ck_assert_msg(status == 0, "%s", output);
     free(output);

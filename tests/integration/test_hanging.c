@@ -1,22 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The loop waits for nobody: a name service and file systems that never answer, while sessions are
- * served. The name service is a module of the test's own (tests/integration/nss) in a private mount
- * namespace; the file system is FUSE's with nobody behind it, so whoever touches it waits.
+ * The loop waits for nobody: a name service (tests/integration/nss) and file systems (FUSE without
+ * a server) that never answer, in a private mount namespace, while sessions are served.
  */
 #include "host.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 static struct host host;
 static struct coco_client *client;
@@ -36,9 +30,9 @@ static bool enter_namespace(void)
 static void use_blocking_names(void)
 {
     static const char text[] = "passwd: files block\ngroup: files block\n";
-    char path[256], folder[4096];
+    char folder[4096];
 
-    snprintf(path, sizeof(path), "%s/nsswitch.conf", host.dir);
+    const char *path = host_path(&host, "nsswitch.conf");
     test_write_file(path, text, strlen(text));
     ck_assert_int_eq(mount(path, "/etc/nsswitch.conf", NULL, MS_BIND, NULL), 0);
     snprintf(folder, sizeof(folder), "%s", process_built("tests"));
@@ -70,25 +64,20 @@ static void let_go(int fd, const char *path)
 
 static void configure(const char *more)
 {
-    char text[4096];
-
-    snprintf(text, sizeof(text), "[certs]\n%s%s", base, more);
-    host_configure(&host, text);
+    host_configure(&host, "[certs]\n%s%s", base, more);
 }
 
 /* Sessions, new and old, and administrators. */
 static void is_served(void)
 {
-    static uint8_t table[COCO_API_TABLE_MAX];
-    struct coco_certs_result result;
     char *output;
 
     for (int i = 0; i < 20; i++) {
         struct coco_client *other = host_client(&host, 0);
-        ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 20000, &result), 0);
-        ck_assert_uint_gt(result.table_size, 4000);
-        ck_assert_int_eq(coco_certs_get(other, 4, table, sizeof(table), 20000, &result), 0);
-        ck_assert_uint_gt(result.table_size, 4000);
+        host_certs(client, 4, COCO_STATUS_OK);
+        ck_assert_uint_gt(host_result.table_size, 4000);
+        host_certs(other, 4, COCO_STATUS_OK);
+        ck_assert_uint_gt(host_result.table_size, 4000);
         coco_client_free(other);
     }
     ck_assert_int_eq(host_cococtl(&host, (const char *[]){"ping", NULL}, &output), 0);
@@ -182,7 +171,7 @@ TEST_LOOP(a_file_system_that_hangs_keeps_only_what_is_read_from_it, 0, 3)
 static int open_journal(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/run/systemd/journal/socket"};
-    char log[256], stream[64];
+    char stream[64];
     struct stat st;
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
@@ -190,7 +179,7 @@ static int open_journal(void)
     ck_assert_int_eq(mkdir("/run/systemd", 0755), 0);
     ck_assert_int_eq(mkdir("/run/systemd/journal", 0755), 0);
     ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    snprintf(log, sizeof(log), "%s/cocod.log", host.dir);
+    const char *log = host_path(&host, "cocod.log");
     test_write_file(log, "", 0);
     ck_assert_int_eq(stat(log, &st), 0);
     snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,

@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guests of a host on which nobody has asked for a while, with the real daemon, which knows the
- * platform: each gets its table, and none is told to come again. The VMMs are what this project
- * shows to people who write one: the README's code, the examples of the guide, and one that uses no
- * more than a lease and coco_certs_get(). What depends on time is in
- * tests/unit/daemon/test_certs_wait.c; here it is waited for once, since cocod's clock is the
- * kernel's.
+ * Guests of a host that was idle for a while, with the real daemon, which knows the platform: each
+ * gets its table, none is told to come again. The VMMs are those that we show to people: the
+ * README's code, the guide's examples, and one that uses no more than a lease and coco_certs_get().
+ * What depends on time is in tests/unit/daemon/test_certs_wait.c; here it is waited for once.
  */
 #include "platform_host.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 /* What cocod knows of the platform holds for 2 s. */
 #define GROWS_OLD_US 2050000u
@@ -33,13 +27,10 @@ static void import(void)
 static void await_table(void)
 {
     struct coco_client *client = host_client(&host, 0);
-    uint8_t table[COCO_API_TABLE_MAX];
-    struct coco_certs_result result;
 
-    do {
-        ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 20000, &result), 0);
-        ck_assert_int_eq(result.status, COCO_STATUS_OK);
-    } while (result.table_size < 100);
+    do
+        host_certs(client, 4, COCO_STATUS_OK);
+    while (host_result.table_size < 100);
     coco_client_free(client);
 }
 

@@ -3,48 +3,33 @@
  * Many clients at once, in both client modes: 8 threads of 20,000 CERTS_GET each and, beside them,
  * 64 concurrent QUOTE_GET through 4 slots. Every answer is right and none is lost.
  */
-#include "host.h"
+#include "one_host.h"
 #include "snp_table.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define CERTS_THREADS 8
 #define CERTS_EACH    20000
 #define QUOTES        64
 #define QUOTE_TIMEOUT 20000
 
-static struct host host;
 static uint8_t expected[COCO_API_TABLE_MAX];
 static size_t expected_size;
 static atomic_uint wrong;
 
 static void setup(void)
 {
-    char text[4096];
-
     host_open(&host);
     host_start_usual_qgs(&host);
-    snprintf(text, sizeof(text),
-             "%s[quotes]\nqgs = unix:%s\nslots = 4\n[limits]\nrequests_per_account = 64\n",
-             host_make_chain(&host, "chain"), host.qgs);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host, "%s[quotes]\nqgs = unix:%s\nslots = 4\n[limits]\nrequests_per_account = 64\n",
+               host_make_chain(&host, "chain"), host.qgs);
     wrong = 0;
     uint8_t *file = test_read_file(host.table, &expected_size);
     ck_assert_uint_gt(expected_size, 4000);
     memcpy(expected, file, expected_size);
     free(file);
-}
-
-static void teardown(void)
-{
-    host_close(&host);
 }
 
 /* --- certificates ----------------------------------------------------------------------------- */
@@ -195,7 +180,7 @@ static void check_status(void)
     ck_assert_int_eq(process_stop(&host.cocod), 0);
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 300);
+FIXTURE(.setup = setup, .teardown = close_host, .timeout_s = 300);
 
 TEST(blocking_clients_on_threads)
 {

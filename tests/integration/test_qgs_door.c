@@ -1,28 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The QGS front door as unmodified clients meet it: the daemon as a process, a simulated QGS behind
- * it, and clients written like the real ones. Each client checks what its model checks, and that
- * the quote is genuine and its own.
+ * The QGS front door as unmodified clients meet it: cocod as a process, a simulated QGS, and
+ * clients written like the real ones. Each checks what its model checks, and that the quote is
+ * genuine and its own.
  */
 #include "bytes.h"
-#include "host.h"
 #include "local_socket.h"
+#include "one_host.h"
 #include "qgs_msg.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 #define REPLY_ROOM 65536u
 
-static struct host host;
 static char door[200];
 
 static bool qgs_is_old; /* DCAP 1.20 */
@@ -30,7 +22,6 @@ static bool qgs_is_old; /* DCAP 1.20 */
 static void start(const char *more)
 {
     struct qgs_sim_options options;
-    char text[4096];
 
     host_open(&host);
     qgs_sim_options_init(&options);
@@ -39,21 +30,14 @@ static void start(const char *more)
     options.old = qgs_is_old;
     host_start_qgs(&host, &options);
     snprintf(door, sizeof(door), "%s/door.sock", host.dir);
-    snprintf(text, sizeof(text),
-             "[quotes]\nqgs = unix:%s\nslots = 4\n[qgs_door]\nlisten = unix:%s\n%s", host.qgs, door,
-             more);
-    host_configure(&host, text);
+    host_configure(&host, "[quotes]\nqgs = unix:%s\nslots = 4\n[qgs_door]\nlisten = unix:%s\n%s",
+                   host.qgs, door, more);
 }
 
 static void setup(void)
 {
     start("");
     host_start(&host);
-}
-
-static void teardown(void)
-{
-    host_close(&host);
 }
 
 /* --- clients ---------------------------------------------------------------------------------- */
@@ -122,8 +106,7 @@ static const char *qemu(uint64_t seed)
     return wrong;
 }
 
-/* libtdx_attest: one send of a message of the version it was built with, a buffer of 16 KiB, the
- * reply decoded by Intel's message library. */
+/* libtdx_attest: one send, a 16 KiB buffer, the reply decoded by Intel's message library. */
 static const char *libtdx_attest(uint64_t seed, uint16_t minor)
 {
     uint8_t tdreport[TDX_TDREPORT_SIZE], wire[COCO_QGS_QUOTE_REQ_WIRE], bytes[16384];
@@ -148,8 +131,7 @@ static const char *libtdx_attest(uint64_t seed, uint16_t minor)
     return wrong;
 }
 
-/* The bare TDREPORT; the quote ends where the connection does. With `half_close` the client says
- * that it has sent everything. */
+/* The bare TDREPORT; the connection's end ends the quote. `half_close`: nothing more is sent. */
 static const char *raw(uint64_t seed, bool half_close)
 {
     uint8_t tdreport[TDX_TDREPORT_SIZE], bytes[REPLY_ROOM];
@@ -169,14 +151,13 @@ static const char *raw(uint64_t seed, bool half_close)
 static const char *dragonball(uint64_t seed)
 {
     uint8_t tdreport[TDX_TDREPORT_SIZE], wire[COCO_QGS_QUOTE_REQ_WIRE];
-    const struct timespec moment = {.tv_nsec = 2000000};
     int fd = host_connect_raw(door);
 
     make_request(seed, 1, tdreport, wire);
     bool sent = send_all(fd, wire, 4);
-    nanosleep(&moment, NULL);
+    usleep(2000);
     sent = sent && send_all(fd, wire + 4, 24);
-    nanosleep(&moment, NULL);
+    usleep(2000);
     sent = sent && send_all(fd, wire + 28, 1024);
     const char *wrong = sent ? qemu_reads(fd, 8168, tdreport) : "sending";
     close(fd);
@@ -197,7 +178,7 @@ static void qgs_is_well(void)
     ck_assert_uint_le(qgs_sim_stat(host.sim, QGS_STAT_MOST_OUTSTANDING), 4);
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+FIXTURE(.setup = setup, .teardown = close_host, .timeout_s = 120);
 
 TEST(each_client_gets_its_quote)
 {
@@ -401,7 +382,6 @@ TEST(other_questions_share_one_slot)
 TEST(a_qgs_that_hangs_is_asked_to_be_restarted)
 {
     struct qgs_sim_options options;
-    char text[4096], file[256];
     size_t size;
 
     host_open(&host);
@@ -411,13 +391,11 @@ TEST(a_qgs_that_hangs_is_asked_to_be_restarted)
     options.faults[QGS_FAULT_STUCK] = QGS_ALWAYS;
     host_start_qgs(&host, &options);
     snprintf(door, sizeof(door), "%s/door.sock", host.dir);
-    snprintf(file, sizeof(file), "%s/restart-qgs", host.dir);
-    snprintf(text, sizeof(text),
-             "[quotes]\nqgs = unix:%s\nqgs_timer = 1s\nqgs_restart_file = %s\n"
-             "[qgs_door]\nlisten = unix:%s\ntimeout = 6s\n",
-             host.qgs, file, door);
-    host_configure(&host, text);
-    host_start(&host);
+    const char *file = host_path(&host, "restart-qgs");
+    host_serve(&host,
+               "[quotes]\nqgs = unix:%s\nqgs_timer = 1s\nqgs_restart_file = %s\n"
+               "[qgs_door]\nlisten = unix:%s\ntimeout = 6s\n",
+               host.qgs, file, door);
     ck_assert_ptr_nonnull(qemu(1));
     process_wait_log(&host.cocod, "asked for a restart of QGS");
     uint8_t *why = test_read_file(file, &size);
@@ -426,7 +404,7 @@ TEST(a_qgs_that_hangs_is_asked_to_be_restarted)
     host_close(&host);
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+FIXTURE(.setup = setup, .teardown = close_host, .timeout_s = 120);
 
 TEST(other_questions_are_refused_unless_allowed)
 {
@@ -461,15 +439,14 @@ TEST(the_socket_has_the_mode_that_was_asked_for)
 /* systemd's socket takes the place of the configured one. */
 TEST(systemd_passes_the_socket)
 {
-    char program[4096], configured[200];
-    const char *argv[] = {program, "--config", host.config, NULL};
+    char configured[200];
+    const char *argv[] = {process_built("cocod"), "--config", host.config, NULL};
 
     start("");
     memcpy(configured, door, sizeof(door));
     snprintf(door, sizeof(door), "%s/passed.sock", host.dir);
     int fd = unix_listen(door, 10, 0);
     ck_assert_int_ge(fd, 0);
-    snprintf(program, sizeof(program), "%s", process_built("cocod"));
     struct process_options options = {.argv = argv,
                                       .dir = host.dir,
                                       .name = "cocod",

@@ -1,23 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * QGS as a process that is really killed, ended, stopped and started again, while 64 VMMs' requests
- * and 16 clients of the front door wait for quotes: each gets its own. COCO_QGS_RESTARTS: how often
- * in each way (1); `make stress-qgs` says 20.
+ * QGS as a process that is killed, ended, stopped and started again while 64 VMMs' requests and 16
+ * clients of the front door wait: each gets its own quote. COCO_QGS_RESTARTS: how often in each way
+ * (1; `make stress-qgs`: 20).
  */
 #include "host.h"
 #include "local_socket.h"
 #include "qgs_msg.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
 #define VMMS  64
 #define DOORS 16
@@ -36,38 +29,26 @@ static unsigned restarts(void)
     return text ? (unsigned)strtoul(text, NULL, 10) : 1;
 }
 
-static void rest_ms(unsigned ms)
-{
-    const struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-
-    nanosleep(&pause, NULL);
-}
-
 static void start_qgs(void)
 {
-    char program[4096];
-    const char *argv[] = {program, "--threads", "4", "--delay-ms", "100", host.qgs, NULL};
+    const char *argv[] = {
+        process_built("tests/qgs-sim"), "--threads", "4", "--delay-ms", "100", host.qgs, NULL};
     struct process_options options = {.argv = argv,
                                       .dir = host.dir,
                                       .name = "qgs",
                                       .no_notify = true};
 
-    snprintf(program, sizeof(program), "%s", process_built("tests/qgs-sim"));
     process_start(&qgs, &options);
 }
 
 static void setup(void)
 {
-    char text[1024];
-
     host_open(&host);
     snprintf(door, sizeof(door), "%s/door.sock", host.dir);
-    snprintf(text, sizeof(text),
-             "[quotes]\nqgs = unix:%s slots=4\n[qgs_door]\nlisten = unix:%s\n"
-             "[limits]\nrequests_per_account = 128\n",
-             host.qgs, door);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host,
+               "[quotes]\nqgs = unix:%s slots=4\n[qgs_door]\nlisten = unix:%s\n"
+               "[limits]\nrequests_per_account = 128\n",
+               host.qgs, door);
     start_qgs();
 }
 
@@ -146,7 +127,7 @@ static void restart(enum restart how)
 {
     if (how == STOPPED) {
         process_signal(&qgs, SIGSTOP);
-        rest_ms(3000);
+        usleep(3000 * 1000);
         process_signal(&qgs, SIGCONT);
         return;
     }
@@ -155,7 +136,7 @@ static void restart(enum restart how)
     else
         (void)process_stop(&qgs);
     if (how != RESTARTED)
-        rest_ms(3000);
+        usleep(3000 * 1000);
     start_qgs();
 }
 
@@ -179,7 +160,7 @@ static void one_round(enum restart how, unsigned at_ms, unsigned ret_lost[2])
                                         (void *)(intptr_t)fds[i]),
                          0);
     }
-    rest_ms(at_ms);
+    usleep(at_ms * 1000);
     restart(how);
     ret_lost[0] = ret_lost[1] = 0;
     for (int i = 0; i < VMMS + DOORS; i++) {

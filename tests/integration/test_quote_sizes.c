@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guests that size their buffer by the module's QUOTE_MAX_SIZE, which may be 4 MiB: from a TD's
- * driver through libcoco, cocod as a process with its smallest settings, and a simulated QGS, to a
- * quote of exactly that size, and back.
+ * Guests that size their buffer by the module's QUOTE_MAX_SIZE, up to 4 MiB: from a TD's driver
+ * through libcoco and a cocod with its smallest settings to a simulated QGS, and back with a quote
+ * of that size.
  */
 #include "host.h"
 #include "kvm_ops.h"
 #include "measure.h"
 #include "tdx_guest.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define GPA 0x100000u
 /* Where a quote of version 4 says how long its parts are that end with the certificate chain: the
@@ -40,8 +35,7 @@ static void add_le32(uint8_t *at, uint32_t more)
         at[i] = (uint8_t)(v >> (8 * i));
 }
 
-/* The quote of `tdreport`, its chain followed by as many empty lines as make it `size` bytes; in
- * a folder that the simulator replays. */
+/* The quote of `tdreport` and empty lines up to `size` bytes, in a folder to replay. */
 static void record_quote(const char *dir, size_t size)
 {
     struct tdx_signer *signer = tdx_signer_new();
@@ -70,22 +64,19 @@ static void start(size_t quote_size, uint32_t buffer_max)
 {
     struct coco_vmm_options options;
     struct qgs_sim_options qgs;
-    char dir[512], text[1024];
 
     host_open(&host);
-    snprintf(dir, sizeof(dir), "%s/pairs", host.dir);
+    const char *dir = host_path(&host, "pairs");
     record_quote(dir, quote_size);
     qgs_sim_options_init(&qgs);
     qgs.replay = dir;
     qgs.replay_only = true;
     host_start_qgs(&host, &qgs);
     /* Every key that bounds bytes, at the least that it may be. */
-    snprintf(text, sizeof(text),
-             "[quotes]\nqgs = unix:%s\nqueue_memory = 16KiB\nkeep_memory = 0\n"
-             "[limits]\nunsent = 64KiB\n",
-             host.qgs);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host,
+               "[quotes]\nqgs = unix:%s\nqueue_memory = 16KiB\nkeep_memory = 0\n"
+               "[limits]\nunsent = 64KiB\n",
+               host.qgs);
 
     vm = kvm_model_new(KVM_MODEL_TDX);
     kvm = kvm_model_add_vcpu(vm, 0);

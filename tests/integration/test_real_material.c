@@ -2,26 +2,10 @@
 /*
  * cocod on real AMD and Intel material. Skipped where the optional test vectors are not there.
  */
-#include "host.h"
+#include "one_host.h"
 #include "snp_report.h"
 #include "tdx_quote.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
-
-static struct host host;
-
-static void setup(void)
-{
-    host_open(&host);
-}
-
-static void teardown(void)
-{
-    host_close(&host);
-}
 
 /* "chain = …" lines for files of the SNP vectors; NULL where they are not there. */
 static const char *chain_lines(const char *const *names, size_t n)
@@ -42,38 +26,34 @@ static const char *chain_lines(const char *const *names, size_t n)
     return lines;
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup = open_host, .teardown = close_host, .timeout_s = 60);
 
 TEST(amd_milan_chain_verifies_the_real_report)
 {
     static const char *const names[] = {"snp/milan_ark.pem", "snp/milan_ask.pem",
                                         "snp/vcek_milan.der"};
     const char *lines = chain_lines(names, 3);
-    uint8_t table[COCO_API_TABLE_MAX];
-    struct coco_certs_result result;
     const char *why = "";
     size_t size;
 
     if (!lines)
         return;
-    host_configure(&host, lines);
-    host_start(&host);
+    host_serve(&host, "%s", lines);
     struct coco_client *client = host_client(&host, COCO_USE_LEASE);
     ck_assert_int_eq(coco_connect(client, 5000), 0);
     ck_assert_int_eq(coco_lease_lock(client, 0), 0);
-    ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 1000, &result), 0);
+    host_certs(client, 4, COCO_STATUS_OK);
     ck_assert_int_eq(coco_lease_unlock(client, 0), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
-    ck_assert_uint_eq(result.table_size, 4772);
+    ck_assert_uint_eq(host_result.table_size, 4772);
     uint8_t *report = test_read_hex(test_data("snp/report_milan.hex"), &size);
     ck_assert_uint_eq(size, SNP_REPORT_SIZE);
-    enum snp_verdict verdict =
-        snp_report_verify(report, table, result.table_size, NULL, (int64_t)time(NULL), &why);
+    enum snp_verdict verdict = snp_report_verify(report, host_served, host_result.table_size, NULL,
+                                                 (int64_t)time(NULL), &why);
     ck_assert_msg(verdict == SNP_VERDICT_OK, "%s: %s", snp_verdict_name(verdict), why);
     /* The table file holds the same bytes. */
     uint8_t *file = test_read_file(host.table, &size);
-    ck_assert_uint_eq(size, result.table_size);
-    ck_assert_mem_eq(file, table, size);
+    ck_assert_uint_eq(size, host_result.table_size);
+    ck_assert_mem_eq(file, host_served, size);
     free(file);
     free(report);
     coco_client_free(client);
@@ -85,22 +65,18 @@ TEST(a_vcek_with_a_bad_signature_is_refused_with_the_reason)
     static const char *const names[] = {"snp/milan_ark.pem", "snp/milan_ask.pem",
                                         "snp/vcek_milan_bad_signature.der"};
     const char *lines = chain_lines(names, 3);
-    uint8_t table[COCO_API_TABLE_MAX];
-    struct coco_certs_result result;
     char *output;
 
     if (!lines)
         return;
-    host_configure(&host, lines);
-    host_start(&host); /* it starts nevertheless */
+    host_serve(&host, "%s", lines); /* it starts nevertheless */
     ck_assert_int_eq(host_cococtl(&host, (const char *[]){"status", NULL}, &output), 0);
     ck_assert_msg(strstr(output, "vcek_milan_bad_signature.der") && strstr(output, "signature"),
                   "%s", output);
     free(output);
     struct coco_client *client = host_client(&host, 0);
-    ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 5000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
-    ck_assert_uint_eq(result.table_size, 24); /* the empty table */
+    host_certs(client, 4, COCO_STATUS_OK);
+    ck_assert_uint_eq(host_result.table_size, 24); /* the empty table */
     coco_client_free(client);
 }
 
@@ -120,15 +96,12 @@ static const char *replay_dir(void)
 static void start_replay(const char *dir)
 {
     struct qgs_sim_options options;
-    char text[512];
 
     qgs_sim_options_init(&options);
     options.replay = dir;
     options.replay_only = true;
     host_start_qgs(&host, &options);
-    snprintf(text, sizeof(text), "[quotes]\nqgs = unix:%s\n", host.qgs);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host, "[quotes]\nqgs = unix:%s\n", host.qgs);
 }
 
 TEST(a_real_tdreport_gets_its_real_quote_trimmed)
@@ -160,7 +133,6 @@ TEST(another_reports_quote_is_ebadmsg_and_never_reaches_the_guest)
     static uint8_t quote[COCO_API_TABLE_MAX];
     static const uint8_t untouched[COCO_API_TABLE_MAX];
     size_t size = 77, report_size;
-    char *output;
 
     if (!dir)
         return;
@@ -172,9 +144,7 @@ TEST(another_reports_quote_is_ebadmsg_and_never_reaches_the_guest)
                      -(int)COCO_STATUS_EBADMSG);
     ck_assert_uint_eq(size, 77);
     ck_assert_mem_eq(quote, untouched, sizeof(quote));
-    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"status", NULL}, &output), 0);
-    ck_assert_msg(strstr(output, "not about the TDREPORT"), "%s", output);
-    free(output);
+    COCOCTL_SAYS(0, "not about the TDREPORT", "status");
     process_wait_log(&host.cocod, "quote-not-bound");
     coco_client_free(client);
     free(report);

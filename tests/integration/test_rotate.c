@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Firmware updates by the real cococtl against the real cocod, in which somebody dies while the
- * command runs, or does not let go: what is excluded for how long, what is served afterwards, and
- * what the administrator is told.
+ * command runs, or does not let go: how long what is excluded, what is served then, what the
+ * administrator learns.
  */
 #include "admin_call.h"
 #include "platform_host.h"
 #include "snp_table.h"
 #include "updater.h"
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 static struct host host;
 static struct snp_pki *pki;
@@ -154,15 +149,6 @@ static void expect_output(const char *text)
                   updater_output(&updater));
 }
 
-static void expect_status(const char *text)
-{
-    char *output;
-
-    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"--json", "status", NULL}, &output), 0);
-    ck_assert_msg(strstr(output, text) != NULL, "\"%s\" is not in %s", text, output);
-    free(output);
-}
-
 static bool file_is_served(void)
 {
     size_t size;
@@ -204,7 +190,7 @@ TEST_LOOP(exclusion_holds_until_the_last_process_is_gone, 0, CASES)
         (void)updater_wait(&updater);
     ck_assert_int_eq(served(), -1);
     expect_excluded();
-    expect_status("\"state\":\"updating\"");
+    COCOCTL_SAYS(0, "\"state\":\"updating\"", "--json", "status");
     set_tcb(_i & NO_CHAIN ? "3.0.7.115" : "3.0.9.115");
     ck_assert_int_eq(served(), -1); /* it is not published before the end */
     ck_assert(!updater_look(&updater));
@@ -216,7 +202,7 @@ TEST_LOOP(exclusion_holds_until_the_last_process_is_gone, 0, CASES)
                   updater_output(&updater));
     ck_assert(file_is_served());
     if (_i & NO_CHAIN)
-        expect_status("the store has no chain for this platform");
+        COCOCTL_SAYS(0, "the store has no chain for this platform", "--json", "status");
     if (!(_i & (KILL_COCOCTL | KILL_COCOD)))
         ck_assert_int_eq(updater.code, _i & LEAVES ? 75 : 0);
     if ((_i & ~NO_CHAIN) == KILL_COCOD) {
@@ -274,8 +260,7 @@ TEST_LOOP(who_does_not_let_go_is_named, 0, 2)
 
 FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
 
-/* cococtl lives, or is killed while the forced command runs: it is logged and counted all the same.
- * */
+/* cococtl lives, or is killed while the forced command runs: both are logged and counted. */
 TEST_LOOP(force_says_whose_guarantee_is_void, 0, 2)
 {
     const struct updater_options how = {.admin = host.admin, .timeout = "0.2", .force = true};
@@ -297,7 +282,7 @@ TEST_LOOP(force_says_whose_guarantee_is_void, 0, 2)
     ck_assert_int_eq(served_at_last(), 9); /* sessions do not wait for who is stuck */
     process_wait_log(&host.cocod, "a firmware update went on although this VM held a lease");
     process_wait_log(&host.cocod, "integration-test");
-    expect_status("\"updates_forced\":1");
+    COCOCTL_SAYS(0, "\"updates_forced\":1", "--json", "status");
     ck_assert_int_eq(coco_lease_unlock(client, 3), 0);
 }
 
@@ -463,12 +448,11 @@ TEST(exit_statuses)
 {
     struct updater_options how = {.admin = host.admin, .exit_status = 7};
     struct updater second;
-    char path[220];
 
     updater_start(&updater, &how);
     while (!updater_asked(&updater, 100))
         ck_assert_msg(!updater_look(&updater), "%s", updater_output(&updater));
-    snprintf(path, sizeof(path), "%s/second", host.dir);
+    const char *path = host_path(&host, "second");
     ck_assert_int_eq(mkdir(path, 0700), 0);
     updater_init(&second, path);
     updater_start(&second, &how); /* one at a time */

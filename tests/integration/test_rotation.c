@@ -1,36 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rotations under load: 64 sessions, one for each vCPU of four synthetic VMMs, fetch reports with
- * certificates, under leases, while the firmware changes its TCB and key inside of update after
- * update. The guest model judges each report by the table that came with it: a table of one TCB
- * with a report of another must not occur, whoever is killed when.
+ * Rotations under load: 64 sessions, one a vCPU of four synthetic VMMs, fetch reports with
+ * certificates, under leases, while updates change the firmware's TCB and key. Each report is
+ * judged by the table that came with it: a table of one TCB with a report of another must not
+ * occur, whoever is killed when.
  *
- * The updater is `cococtl certs rotate --exec` itself (updater.h). Its command, or a process that
- * the command leaves behind, asks the test to change the firmware: so the model of the firmware is
- * in the process that judges. A rotation is over for the test when nobody of it is left that could
- * ask.
- *
- * What is done, and who is killed when, follows from the seed (COCO_TEST_SEED); what it meets there
- * is up to the machine. COCO_ROTATIONS: how many of each kind (12); `make stress` says 2000.
+ * The updater is `cococtl certs rotate --exec` (updater.h). Its command, or a process that it
+ * leaves behind, asks this process to change the firmware; a rotation is over when none of them is
+ * left. The seed (COCO_TEST_SEED) decides what is done and who is killed when. COCO_ROTATIONS: how
+ * many of each kind (12; `make stress`: 2000).
  */
 #include "admin_call.h"
 #include "host.h"
 #include "measure.h"
 #include "sev_sim.h"
-#include "snp_pki.h"
 #include "synth_vmm.h"
 #include "updater.h"
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define CHAINS         6u
 #define VMMS           4u
@@ -75,13 +64,6 @@ static unsigned rotations(void)
     const char *text = getenv("COCO_ROTATIONS");
 
     return text ? (unsigned)strtoul(text, NULL, 10) : 12;
-}
-
-static void rest_us(unsigned us)
-{
-    const struct timespec pause = {.tv_sec = us / 1000000, .tv_nsec = (long)(us % 1000000) * 1000};
-
-    nanosleep(&pause, NULL);
 }
 
 /* --- judging: vCPU threads -------------------------------------------------------------------- */
@@ -145,7 +127,6 @@ static void import_chains(struct stress *s)
 static void start(struct stress *s)
 {
     struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir()};
-    char text[2048], path[600];
     const uint8_t *ark;
     size_t size;
 
@@ -159,7 +140,7 @@ static void start(struct stress *s)
     ck_assert_ptr_nonnull(s->pki);
     snp_pki_ark_sha256(s->pki, s->ark);
     ark = snp_pki_ca_der(s->pki, SNP_PKI_ARK, &size);
-    snprintf(path, sizeof(path), "%s/root.der", s->host.dir);
+    const char *path = host_path(&s->host, "root.der");
     test_write_file(path, ark, size);
     s->firmware = snp_firmware_new("Milan", chip);
     ck_assert_ptr_nonnull(s->firmware);
@@ -169,12 +150,10 @@ static void start(struct stress *s)
     }
     snprintf(s->sev_path, sizeof(s->sev_path), "%s/sev.sock", s->host.dir);
     set_firmware(s, 0);
-    snprintf(
-        text, sizeof(text),
+    host_serve(
+        &s->host,
         "root = %s\nstore = %s/certs\nplatform = unix:%s\n[limits]\npeers_per_account = 1000\n",
         path, s->host.dir, s->sev_path);
-    host_configure(&s->host, text);
-    host_start(&s->host);
     import_chains(s);
 }
 
@@ -265,8 +244,7 @@ enum victim {
     CLIENT,
 };
 
-/* A client that asks under its lease for as long as it lives; nobody judges it, it is there to be
- * killed with the lease in its hands. */
+/* Asks under its lease for life; nobody judges it: it is to be killed lease in hand. */
 static pid_t start_client(struct stress *s)
 {
     uint8_t table[COCO_API_TABLE_MAX];
@@ -286,15 +264,15 @@ static pid_t start_client(struct stress *s)
         _exit(1);
     for (;;) {
         if (coco_connect(client, 1000) < 0 || coco_lease_lock(client, 0) < 0) {
-            rest_us(1000);
+            usleep(1000);
             continue;
         }
         int r = coco_certs_get(client, 4, table, sizeof(table), 100, &result);
         bool served = r == 0 && result.status == COCO_STATUS_OK;
         if (served)
-            rest_us(500);
+            usleep(500);
         (void)coco_lease_unlock(client, 0);
-        rest_us(served ? 100 : 3000); /* a drain waits for leases */
+        usleep(served ? 100 : 3000); /* a drain waits for leases */
     }
 }
 
@@ -320,9 +298,8 @@ static void kill_one(struct stress *s, enum victim victim)
     }
 }
 
-/* On a loaded machine the helper, a thread of this process, may not get to run within the 180 ms
- * that cocod gives it. Then the empty table is right, for that reason and no other, and the chain
- * at the next reading. */
+/* On a loaded machine the helper, a thread here, may miss cocod's 180 ms. Then the empty table
+ * is right, for that reason alone, and the chain at the next reading. */
 static void await_late_reading(struct stress *s, const char *tcb)
 {
     const uint64_t hangs_us = monotonic_us() + HANGS_US;
@@ -349,8 +326,7 @@ static void await_late_reading(struct stress *s, const char *tcb)
     } while (!served);
 }
 
-/* What cococtl says has come of it. Without kills it is the chain of the new TCB, or, where the
- * command left somebody behind, that cocod waits for him. */
+/* What has come of it: the new TCB's chain, or, with kills, that cocod waits for somebody. */
 static void note_end(struct stress *s, bool kills, bool leaves)
 {
     const char *output = updater_output(&s->updater);
@@ -423,11 +399,11 @@ static void rotate_often(struct stress *s, unsigned n, bool kills)
 {
     for (unsigned i = 0; i < n; i++) {
         while (!rotate(s, kills))
-            rest_us(5000);
+            usleep(5000);
         note_memory(s);
         if (i == n / 4)
             s->at_kib = s->cocod_kib;
-        rest_us(test_random_below(&s->random, 10000));
+        usleep(test_random_below(&s->random, 10000));
     }
     printf("cococtl: %u times 0, %u times 75, %u times 69; killed: cococtl %u, cocod %u, clients "
            "%u\n",
@@ -487,7 +463,7 @@ static void await_reports(struct stress *s, uint64_t n)
 
     while (n_reports(s) < n) {
         ck_assert_msg(monotonic_us() < hangs_us, "no guest gets a report");
-        rest_us(1000);
+        usleep(1000);
     }
 }
 
@@ -507,7 +483,7 @@ TEST(nor_when_cocod_is_not_told)
         s->changes++;
         close(fd);
         await_reports(s, n_reports(s) + 2);
-        rest_us(test_random_below(&s->random, 20000));
+        usleep(test_random_below(&s->random, 20000));
     }
     finish(s, n);
 }

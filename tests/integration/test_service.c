@@ -1,37 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cocod as a service: starting, sockets passed by systemd, reloading, stopping, dying; and what its
- * clients see of it. Also cococtl against the real daemon.
+ * cocod as a service: starting, sockets of systemd's, reloading, stopping, dying, and what clients
+ * and cococtl see of it.
  */
 #include "fuzz/snp_table_oracle.h"
-#include "host.h"
 #include "local_socket.h"
-#include "snp_table.h"
+#include "one_host.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-static struct host host;
-
-static void setup(void)
-{
-    host_open(&host);
-}
-
-static void teardown(void)
-{
-    host_close(&host);
-}
 
 static void get_table(struct coco_client *client, uint8_t *table, struct coco_certs_result *result)
 {
@@ -39,14 +20,13 @@ static void get_table(struct coco_client *client, uint8_t *table, struct coco_ce
     ck_assert_uint_eq(result->status, COCO_STATUS_OK);
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+FIXTURE(.setup = open_host, .teardown = close_host, .timeout_s = 120);
 
 /* --- starting and stopping -------------------------------------------------------------------- */
 
 TEST(sigterm_ends_it_cleanly_and_removes_its_sockets)
 {
-    host_configure(&host, host_make_chain(&host, "chain"));
-    host_start(&host);
+    host_serve(&host, "%s", host_make_chain(&host, "chain"));
     ck_assert_int_eq(access(host.rpc, F_OK), 0);
     process_signal(&host.cocod, SIGTERM);
     ck_assert(process_wait_notify(&host.cocod, "STOPPING=1", 10000));
@@ -66,11 +46,10 @@ static int listening(const char *path)
 
 TEST(a_bad_configuration_is_named_with_file_and_line)
 {
-    char program[4096], expected[512];
-    const char *argv[] = {program, "--check", "--config", host.config, NULL};
+    char expected[512];
+    const char *argv[] = {process_built("cocod"), "--check", "--config", host.config, NULL};
     char *output;
 
-    snprintf(program, sizeof(program), "%s", process_built("cocod"));
     host_configure(&host, "[quotes]\nslots = many\nslotz = 4\n");
     ck_assert_int_eq(process_run(argv, &output), 78);
     snprintf(expected, sizeof(expected), "%s:8: ", host.config);
@@ -80,29 +59,22 @@ TEST(a_bad_configuration_is_named_with_file_and_line)
     free(output);
 }
 
-static void expect_output(const char *const *words, int code, const char *text);
-
 TEST(a_bad_configuration_runs_the_last_good_copy)
 {
-    struct coco_client *client;
-    uint8_t table[COCO_API_TABLE_MAX];
-    struct coco_certs_result result;
-
     setenv("STATE_DIRECTORY", host.dir, 1);
-    host_configure(&host, host_make_chain(&host, "chain"));
-    host_start(&host);
+    host_serve(&host, "%s", host_make_chain(&host, "chain"));
     ck_assert_int_eq(process_stop(&host.cocod), 0);
     host_configure(&host, "[quotes]\nslots = many\n");
     for (int i = 0; i < 2; i++) { /* a start with the copy leaves the copy as it is */
         host_start(&host);
-        expect_output((const char *[]){"status", NULL}, 0,
-                      "the configuration was refused, its last good copy is in force: ");
+        COCOCTL_SAYS(0,
+                     "the configuration was refused, its last good copy is in force: ", "status");
         process_kill(&host.cocod);
     }
     host_start(&host);
-    client = host_client(&host, 0);
-    get_table(client, table, &result);
-    ck_assert_uint_gt(result.table_size, 4000);
+    struct coco_client *client = host_client(&host, 0);
+    host_certs(client, 4, COCO_STATUS_OK);
+    ck_assert_uint_gt(host_result.table_size, 4000);
     coco_client_free(client);
     process_wait_log(&host.cocod, "slots = many");
 }
@@ -110,8 +82,7 @@ TEST(a_bad_configuration_runs_the_last_good_copy)
 /* cocod as systemd starts it, with the two sockets under these names. */
 static void start_with_sockets(int fds[2], const char *names)
 {
-    char program[4096];
-    const char *argv[] = {program, "--config", host.config, NULL};
+    const char *argv[] = {process_built("cocod"), "--config", host.config, NULL};
     struct process_options options = {.argv = argv,
                                       .dir = host.dir,
                                       .name = "cocod",
@@ -119,7 +90,6 @@ static void start_with_sockets(int fds[2], const char *names)
                                       .n_listen_fds = 2,
                                       .listen_names = names};
 
-    snprintf(program, sizeof(program), "%s", process_built("cocod"));
     fds[0] = listening(host.rpc);
     fds[1] = listening(host.admin);
     process_start(&host.cocod, &options);
@@ -132,11 +102,10 @@ TEST(a_bad_configuration_without_a_copy_runs_the_defaults)
     host_configure(&host, "[quotes]\nslots = many\n");
     start_with_sockets(fds, "rpc:admin");
     process_wait_ready(&host.cocod);
-    expect_output((const char *[]){"ping", NULL}, 0, "");
-    expect_output((const char *[]){"status", NULL}, 0,
-                  "the configuration was refused, the defaults are in force: ");
+    COCOCTL_SAYS(0, "", "ping");
+    COCOCTL_SAYS(0, "the configuration was refused, the defaults are in force: ", "status");
     /* A good one ends it. */
-    host_configure(&host, "");
+    host_configure(&host, "\n");
     process_signal(&host.cocod, SIGHUP);
     ck_assert(process_wait_notify(&host.cocod, "READY=1", 10000));
     char *output;
@@ -149,17 +118,14 @@ TEST(a_bad_configuration_without_a_copy_runs_the_defaults)
 
 TEST(a_second_cocod_does_not_steal_the_sockets)
 {
-    char program[4096];
-    const char *argv[] = {program, "--config", host.config, NULL};
+    const char *argv[] = {process_built("cocod"), "--config", host.config, NULL};
     char *output;
 
-    snprintf(program, sizeof(program), "%s", process_built("cocod"));
-    host_configure(&host, "");
-    host_start(&host);
+    host_serve(&host, "\n");
     ck_assert_int_eq(process_run(argv, &output), 1);
     ck_assert_msg(strstr(output, "is another cocod running?"), "%s", output);
     free(output);
-    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"ping", NULL}, NULL), 0);
+    COCOCTL_SAYS(0, "", "ping");
 }
 
 TEST(sockets_passed_by_systemd_are_served_and_show_cocod)
@@ -168,11 +134,11 @@ TEST(sockets_passed_by_systemd_are_served_and_show_cocod)
     struct ucred cred;
     socklen_t size = sizeof(cred);
 
-    host_configure(&host, host_make_chain(&host, "chain"));
+    host_configure(&host, "%s", host_make_chain(&host, "chain"));
     start_with_sockets(fds, "rpc:cocod-admin.socket");
     process_wait_ready(&host.cocod);
-    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"ping", NULL}, NULL), 0);
-    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"status", NULL}, NULL), 0);
+    COCOCTL_SAYS(0, "", "ping");
+    COCOCTL_SAYS(0, "", "status");
     int fd = host_connect_raw(host.rpc);
     ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size), 0);
     ck_assert_int_eq(cred.pid, host.cocod.pid);
@@ -187,15 +153,13 @@ TEST(sockets_passed_by_systemd_are_served_and_show_cocod)
 
 TEST(reload_publishes_a_new_chain_to_a_living_session)
 {
-    struct coco_client *client;
     uint8_t before[COCO_API_TABLE_MAX], after[COCO_API_TABLE_MAX];
     struct coco_certs_result first, second;
     struct coco_client_stats stats;
     struct stat inode_before, inode_after;
 
-    host_configure(&host, host_make_chain(&host, "chain"));
-    host_start(&host);
-    client = host_client(&host, COCO_USE_LEASE | COCO_USE_NOTIFY);
+    host_serve(&host, "%s", host_make_chain(&host, "chain"));
+    struct coco_client *client = host_client(&host, COCO_USE_LEASE | COCO_USE_NOTIFY);
     get_table(client, before, &first);
     ck_assert_int_eq(stat(host.table, &inode_before), 0);
     host_make_chain(&host, "chain");
@@ -216,23 +180,18 @@ TEST(reload_publishes_a_new_chain_to_a_living_session)
 
 TEST(a_bad_reload_keeps_the_old_configuration_and_chain)
 {
-    struct coco_client *client;
     uint8_t before[COCO_API_TABLE_MAX], after[COCO_API_TABLE_MAX];
     struct coco_certs_result first, second;
-    char *output;
 
-    host_configure(&host, host_make_chain(&host, "chain"));
-    host_start(&host);
-    client = host_client(&host, 0);
+    host_serve(&host, "%s", host_make_chain(&host, "chain"));
+    struct coco_client *client = host_client(&host, 0);
     get_table(client, before, &first);
     host_configure(&host, "[quotes]\nslots = many\n");
     process_signal(&host.cocod, SIGHUP);
     process_wait_log(&host.cocod, "the configuration was refused");
     get_table(client, after, &second);
     ck_assert_uint_eq(first.generation, second.generation);
-    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"status", NULL}, &output), 0);
-    ck_assert_msg(strstr(output, "the configuration was refused"), "%s", output);
-    free(output);
+    COCOCTL_SAYS(0, "the configuration was refused", "status");
     coco_client_free(client);
 }
 
@@ -248,14 +207,12 @@ static bool file_holds(const char *path, const uint8_t *table, size_t table_size
 
 TEST(a_lease_holds_off_the_file_and_nobody_s_answer)
 {
-    struct coco_client *client;
     uint8_t table[COCO_API_TABLE_MAX];
     struct coco_certs_result first, second;
     char *output;
 
-    host_configure(&host, host_make_chain(&host, "chain"));
-    host_start(&host);
-    client = host_client(&host, COCO_USE_LEASE);
+    host_serve(&host, "%s", host_make_chain(&host, "chain"));
+    struct coco_client *client = host_client(&host, COCO_USE_LEASE);
     ck_assert_int_eq(coco_connect(client, 5000), 0);
     ck_assert_int_eq(coco_lease_lock(client, 3), 0);
     get_table(client, table, &first);
@@ -305,13 +262,10 @@ TEST(kill_9_in_the_middle_of_a_request_is_survived)
     static struct asker asker;
     uint8_t tdreport[COCO_API_TDREPORT_SIZE];
     const char *why = "";
-    char text[512];
 
     host_start_qgs(&host, NULL);
     qgs_sim_set_fault(host.sim, QGS_FAULT_HANG, 1); /* the first request is never answered */
-    snprintf(text, sizeof(text), "[quotes]\nqgs = unix:%s\n", host.qgs);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host, "[quotes]\nqgs = unix:%s\n", host.qgs);
     ck_assert_int_eq(pthread_create(&asker.thread, NULL, ask_quote, &asker), 0);
     ck_assert(qgs_sim_wait_equal(host.sim, QGS_STAT_FAULTS, 1, 10000));
     process_kill(&host.cocod); /* the stale sockets are left behind */
@@ -351,8 +305,7 @@ TEST(kill_9_again_and_again_fails_no_call)
     pthread_t threads[4];
     unsigned before;
 
-    host_configure(&host, host_make_chain(&host, "chain"));
-    host_start(&host);
+    host_serve(&host, "%s", host_make_chain(&host, "chain"));
     for (int i = 0; i < 4; i++)
         ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_certs, NULL), 0);
     for (int round = 0; round < 10; round++) {
@@ -376,49 +329,34 @@ TEST(kill_9_again_and_again_fails_no_call)
 TEST(while_somebody_holds_the_write_lock_cocod_is_updating)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    struct coco_client *client;
     uint8_t table[COCO_API_TABLE_MAX];
     struct coco_certs_result result;
 
-    host_configure(&host, host_make_chain(&host, "chain"));
+    host_configure(&host, "%s", host_make_chain(&host, "chain"));
     int fd = open(host.table, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
     host_start(&host); /* also at its own start */
     process_wait_log(&host.cocod, "updating");
-    client = host_client(&host, COCO_USE_LEASE);
+    struct coco_client *client = host_client(&host, COCO_USE_LEASE);
     ck_assert_int_eq(coco_connect(client, 5000), 0);
     ck_assert_int_eq(coco_lease_lock(client, 0), -EAGAIN);
     ck_assert_int_eq(coco_certs_get(client, 4, table, sizeof(table), 100, &result), 0);
     ck_assert_uint_eq(result.status, COCO_STATUS_EAGAIN);
     close(fd); /* the update is over */
-    get_table(client, table, &result);
-    ck_assert_uint_gt(result.table_size, 4000);
+    host_certs(client, 4, COCO_STATUS_OK);
+    ck_assert_uint_gt(host_result.table_size, 4000);
     ck_assert_int_eq(coco_lease_lock(client, 0), 0);
     coco_client_free(client);
 }
 
 /* --- cococtl ---------------------------------------------------------------------------------- */
 
-static void expect_output(const char *const *words, int code, const char *text)
-{
-    char *output;
-    int got = host_cococtl(&host, words, &output);
-
-    ck_assert_msg(got == code, "cococtl %s: exit status %d, not %d: %s", words[0], got, code,
-                  output);
-    ck_assert_msg(strstr(output, text), "'%s' is not in:\n%s", text, output);
-    free(output);
-}
-
 static void write_file(const char *name, const char *text)
 {
     char path[512];
 
     snprintf(path, sizeof(path), "%s/%s", host.dir, name);
-    FILE *file = fopen(path, "w");
-    ck_assert_ptr_nonnull(file);
-    fputs(text, file);
-    ck_assert_int_eq(fclose(file), 0);
+    test_write_file(path, text, strlen(text));
 }
 
 TEST(drop_ins_are_found_checked_and_named)
@@ -459,25 +397,23 @@ TEST(drop_ins_are_found_checked_and_named)
 
 TEST(metrics_and_configuration_of_the_real_daemon)
 {
-    char text[512], path[512], want[700];
+    char want[700];
     char *output, got[65536];
     size_t size = 0;
     ssize_t n;
 
-    snprintf(text, sizeof(text), "[metrics]\nlisten = %s/metrics\n[quotes]\nslots = 3\n", host.dir);
-    host_configure(&host, text);
-    host_start(&host);
-    expect_output((const char *[]){"metrics", NULL}, 0, "cocod_build_info{version=\"");
-    expect_output((const char *[]){"--json", "metrics", NULL}, 0, "\"text\":");
+    host_serve(&host, "[metrics]\nlisten = %s/metrics\n[quotes]\nslots = 3\n", host.dir);
+    COCOCTL_SAYS(0, "cocod_build_info{version=\"", "metrics");
+    COCOCTL_SAYS(0, "\"text\":", "--json", "metrics");
     snprintf(want, sizeof(want), "slots = 3  ; %s:", host.config);
-    expect_output((const char *[]){"config", NULL}, 0, want);
-    expect_output((const char *[]){"--json", "config", NULL}, 0, "\"source\":\"files\"");
+    COCOCTL_SAYS(0, want, "config");
+    COCOCTL_SAYS(0, "\"source\":\"files\"", "--json", "config");
 
-    snprintf(path, sizeof(path), "%s/cocod.prom", host.dir);
+    const char *path = host_path(&host, "cocod.prom");
     ck_assert_int_eq(host_cococtl(&host, (const char *[]){"metrics", "--out", path, NULL}, &output),
                      0);
     free(output);
-    snprintf(text, sizeof(text), "%s/metrics", host.dir);
+    const char *text = host_path(&host, "metrics");
     int fd = host_connect_raw(text);
     while ((n = read(fd, got + size, sizeof(got) - 1 - size)) > 0)
         size += (size_t)n;
@@ -489,48 +425,43 @@ TEST(metrics_and_configuration_of_the_real_daemon)
     ck_assert_uint_gt(size, 10000);
     ck_assert_int_eq(file[size - 1], '\n');
     free(file);
-    expect_output((const char *[]){"metrics", "--out", "/nonexistent/x", NULL}, 1,
-                  "cannot write /nonexistent/x");
+    COCOCTL_SAYS(1, "cannot write /nonexistent/x", "metrics", "--out", "/nonexistent/x");
 
     ck_assert_int_eq(process_stop(&host.cocod), 0);
     ck_assert_int_ne(access(text, F_OK), 0); /* the socket is removed with the others */
-    expect_output((const char *[]){"metrics", NULL}, 69, "");
-    expect_output((const char *[]){"config", NULL}, 69, "");
+    COCOCTL_SAYS(69, "", "metrics");
+    COCOCTL_SAYS(69, "", "config");
 }
 
 TEST(cococtl_against_the_real_daemon)
 {
     uint8_t tdreport[COCO_API_TDREPORT_SIZE];
-    char text[4096], report[512], out[512];
     struct coco_snp_table decoded;
     const char *why = "";
     size_t size;
 
     host_start_qgs(&host, NULL);
-    snprintf(text, sizeof(text), "%s[quotes]\nqgs = unix:%s\n", host_make_chain(&host, "chain"),
-             host.qgs);
-    host_configure(&host, text);
-    host_start(&host);
-    snprintf(report, sizeof(report), "%s/tdreport.bin", host.dir);
-    snprintf(out, sizeof(out), "%s/out.bin", host.dir);
+    host_serve(&host, "%s[quotes]\nqgs = unix:%s\n", host_make_chain(&host, "chain"), host.qgs);
+    const char *report = host_path(&host, "tdreport.bin");
+    const char *out = host_path(&host, "out.bin");
     tdx_make_tdreport(9, NULL, tdreport);
     test_write_file(report, tdreport, sizeof(tdreport));
 
-    expect_output((const char *[]){"ping", NULL}, 0, "");
-    expect_output((const char *[]){"status", NULL}, 0, "serving");
-    expect_output((const char *[]){"certs", "show", NULL}, 0, "SEV-VCEK");
-    expect_output((const char *[]){"request", "certs", "--out", out, NULL}, 0, "VCEK");
+    COCOCTL_SAYS(0, "", "ping");
+    COCOCTL_SAYS(0, "serving", "status");
+    COCOCTL_SAYS(0, "SEV-VCEK", "certs", "show");
+    COCOCTL_SAYS(0, "VCEK", "request", "certs", "--out", out);
     uint8_t *table = test_read_file(out, &size);
     ck_assert_int_eq(coco_snp_table_decode(table, size, &decoded), 0);
     ck_assert(decoded.size == size && snp_is_canonical(table, &decoded));
     ck_assert_int_eq(coco_snp_table_validate(&decoded, &why), 0);
     free(table);
-    expect_output((const char *[]){"request", "quote", report, "--out", out, NULL}, 0, "4");
+    COCOCTL_SAYS(0, "4", "request", "quote", report, "--out", out);
     uint8_t *quote = test_read_file(out, &size);
     ck_assert_msg(tdx_verify_quote(quote, size, tdreport, &why) == 0, "%s", why);
     free(quote);
-    expect_output((const char *[]){"request", "quote", host.config, NULL}, 1, "1024");
+    COCOCTL_SAYS(1, "1024", "request", "quote", host.config);
     ck_assert_int_eq(process_stop(&host.cocod), 0);
-    expect_output((const char *[]){"status", NULL}, 69, "cocod");
-    expect_output((const char *[]){"ping", "--timeout", "0.2", NULL}, 69, "cocod");
+    COCOCTL_SAYS(69, "cocod", "status");
+    COCOCTL_SAYS(69, "cocod", "ping", "--timeout", "0.2");
 }

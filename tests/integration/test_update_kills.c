@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Firmware updates with all the processes that there are: the real `cococtl certs rotate --exec`
- * (updater.h), a cocod that is killed and started again, sessions that ask. Whoever is killed while
- * the command runs: until the last process that inherited the lock is gone nobody gets a lease or a
- * table, by the file or by the RPC; afterwards cocod, started again, serves what is right for the
- * firmware as it is then, or the empty table.
- *
- * The command asks the test when it runs and ends when it is told to, so nothing here is a matter
- * of time: what is looked at "while the command runs" is looked at then.
+ * (updater.h), a cocod that is killed and started again, sessions that ask. Whoever is killed:
+ * until the last process that inherited the lock is gone, nobody gets a lease or a table, by file
+ * or RPC; then cocod serves what is right for the firmware as it is, or the empty table. The
+ * command asks the test when it runs and ends when it is told, so nothing is a matter of time.
  */
 #include "admin_call.h"
 #include "host.h"
@@ -15,14 +12,8 @@
 #include "snp_pki.h"
 #include "snp_table.h"
 #include "updater.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define ASKED_MS 60000
 
@@ -113,8 +104,7 @@ static void start(bool with_platform)
                  "root = %s/ark.der\nchain = %s/ark.der\nchain = %s/ask.der\nchain = %s/vcek.der\n",
                  files, files, files, files);
     }
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host, "%s", text);
     if (with_platform)
         import_chains();
     client = host_client(&host, COCO_USE_LEASE);
@@ -375,9 +365,7 @@ TEST(a_lease_that_is_never_given_back)
     output = process_log(&host.cocod);
     ck_assert_msg(strstr(output, "update-forced") && strstr(output, text), "%s", output);
     free(output);
-    ck_assert_int_eq(host_cococtl(&host, (const char *[]){"--json", "status", NULL}, &output), 0);
-    ck_assert_msg(strstr(output, "\"updates_forced\":1"), "%s", output);
-    free(output);
+    COCOCTL_SAYS(0, "\"updates_forced\":1", "--json", "status");
     ask(20000);
     ck_assert_uint_eq(result.status, COCO_STATUS_OK);
     ck_assert(is_chain(table, result.table_size, SECOND));

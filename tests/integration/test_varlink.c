@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The administrators' interface by varlink's rules, asked by a client of its own (varlink_client.h)
- * of the daemon as a process.
+ * The administrators' interface by varlink's rules, asked by a client of its own
+ * (varlink_client.h).
  */
 #include "host.h"
 #include "varlink_client.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define SERVICE  "org.varlink.service"
 #define ADMIN    "io.cocod.Admin"
@@ -22,8 +19,7 @@ static struct varlink v;
 static void setup(void)
 {
     host_open(&host);
-    host_configure(&host, "");
-    host_start(&host);
+    host_serve(&host, "\n");
     varlink_open(&v, host.admin);
 }
 

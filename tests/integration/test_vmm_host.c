@@ -1,28 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * libcoco's exits against the real daemon, in real time: a VMM with blocking vCPU threads
- * (synth_vmm.h) and one whose two guests share an event loop and the poll form. Meanwhile cocod is
- * killed and started again, the quoting service misbehaves, and firmware and chain change under the
- * lock of the table file. Every report and every quote that a guest gets is judged.
- *
- * The loop's thread counts and asserts nothing; the test's thread waits for counts, never for time.
+ * (synth_vmm.h) and one whose two guests share an event loop. Meanwhile cocod is killed and started
+ * again, the quoting service misbehaves, and firmware and chain change under the table file's lock.
+ * Every report and quote is judged. The loop's thread counts and asserts nothing; the test's thread
+ * waits for counts, never for time.
  */
 #include "host.h"
 #include "kvm_ops.h"
 #include "measure.h"
-#include "snp_pki.h"
 #include "synth_vmm.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #define VCPUS   3
 #define GPA     0x10000000u
@@ -243,7 +235,6 @@ static void setup(void)
 {
     struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir()};
     static const uint8_t chip[SNP_PKI_CHIP_ID_SIZE] = {1, 2, 3};
-    char dir[256], text[2048];
 
     host_open(&host);
     pki = snp_pki_new(&options);
@@ -253,16 +244,14 @@ static void setup(void)
     for (int i = 0; i < 2; i++)
         ck_assert_int_eq(snp_pki_make_vcek(pki, tcb[i], chip, &leaf[i]), 0);
     snp_firmware_use_leaf(firmware, &leaf[0], tcb[0]);
-    (void)snprintf(dir, sizeof(dir), "%s/chain", host.dir);
+    const char *dir = host_path(&host, "chain");
     ck_assert_int_eq(snp_pki_write_dir(pki, &leaf[0], dir), 0);
     host_start_qgs(&host, NULL);
-    (void)
-        snprintf(text, sizeof(text),
-                 "root = %s/ark.pem\nchain = %s/ark.pem\nchain = %s/ask.pem\nchain = %s/vcek.pem\n"
-                 "[quotes]\nqgs = unix:%s\n",
-                 dir, dir, dir, dir, host.qgs);
-    host_configure(&host, text);
-    host_start(&host);
+    (void)host_serve(
+        &host,
+        "root = %s/ark.pem\nchain = %s/ark.pem\nchain = %s/ask.pem\nchain = %s/vcek.pem\n"
+        "[quotes]\nqgs = unix:%s\n",
+        dir, dir, dir, dir, host.qgs);
 }
 
 static void teardown(void)
@@ -325,7 +314,6 @@ static void wait_for_state(const char *state)
 static void update_firmware(void)
 {
     const struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    char dir[256];
     int tries = 0;
 
     int fd = open(host.table, O_RDWR | O_CLOEXEC);
@@ -335,7 +323,7 @@ static void update_firmware(void)
         (void)poll(NULL, 0, 1);
     }
     snp_firmware_use_leaf(firmware, &leaf[1], tcb[1]);
-    (void)snprintf(dir, sizeof(dir), "%s/chain", host.dir);
+    const char *dir = host_path(&host, "chain");
     ck_assert_int_eq(snp_pki_write_dir(pki, &leaf[1], dir), 0);
     process_signal(&host.cocod, SIGHUP);
     wait_for_state("updating");

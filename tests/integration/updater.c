@@ -1,27 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See updater.h. The command is a shell's: it writes a byte into one FIFO and waits for one from
- * the other. The test has both open for reading and writing, so that nobody is stuck in an open()
- * and nothing is lost with a process that dies; what a killed command left in them is drained
- * before the next one starts. Should the test die, both ends are gone, and the shell ends by
- * itself.
- *
- * Who is still alive is known by the process group: orphans of it become this process's children.
+ * updater.h. The command is a shell's: it writes a byte into one FIFO and waits for one from the
+ * other. The test has both open for reading and writing, so that no open() hangs and nothing is
+ * lost with a process; what a killed command left is drained before the next one. If the test dies,
+ * the shell ends by itself. The process group shows who lives: its orphans become this process's
+ * children.
  */
 #include "updater.h"
 #include "process.h"
 #include "support.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define BOUND_MS 60000
 #define LOOK_MS  2
@@ -140,19 +133,12 @@ bool updater_look(struct updater *updater)
     return updater->gone;
 }
 
-static void rest(void)
-{
-    const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000};
-
-    nanosleep(&pause, NULL);
-}
-
 int updater_wait(struct updater *updater)
 {
     for (unsigned i = 0; !updater->ended; i++) {
         ck_assert_msg(i < BOUND_MS / LOOK_MS, "cococtl hangs: %s", updater_output(updater));
         (void)updater_look(updater);
-        rest();
+        usleep(LOOK_MS * 1000);
     }
     return updater->code;
 }
@@ -161,7 +147,7 @@ void updater_wait_gone(struct updater *updater)
 {
     for (unsigned i = 0; !updater_look(updater); i++) {
         ck_assert_msg(i < BOUND_MS / LOOK_MS, "the updater hangs: %s", updater_output(updater));
-        rest();
+        usleep(LOOK_MS * 1000);
     }
 }
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A firmware update as an administrator makes it: the real `cococtl certs rotate --exec`, with a
- * command that asks the test when it runs, and ends when it is told to. So the model of the
- * firmware stays in the test, and the test decides what happens while the command runs.
+ * A firmware update as an administrator makes it: the real `cococtl certs rotate --exec`, whose
+ * command asks the test when it runs and ends when it is told, so the test decides what happens
+ * meanwhile.
  */
 #pragma once
 
 #include <stdbool.h>
-#include <stdint.h>
 #include <sys/types.h>
 
 struct updater {
@@ -38,8 +37,7 @@ bool updater_asked(struct updater *updater, int timeout_ms);
 void updater_tell(struct updater *updater);
 /* Kills cococtl alone. */
 void updater_kill(struct updater *updater);
-/* Takes note of who has ended. True: nobody is left of cococtl, its command, and what that left
- * behind. */
+/* Notes who has ended. True: nobody is left of cococtl, its command, and what that left. */
 bool updater_look(struct updater *updater);
 /* Until cococtl has ended; its exit status. */
 int updater_wait(struct updater *updater);

@@ -6,11 +6,6 @@
 #include "local_socket.h"
 #include "support.h"
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 void varlink_open(struct varlink *v, const char *path)
 {

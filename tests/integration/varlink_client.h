@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A varlink client of a hundred lines, by the specification alone (varlink.org): libc, and nothing
- * of cocod's or of a JSON library's, so that it and the service can only agree where both are
- * right.
+ * A varlink client by the specification (varlink.org) and libc alone, so that it and the service
+ * can only agree where both are right.
  */
 #pragma once
 
@@ -22,8 +21,7 @@ void varlink_close(struct varlink *v);
 bool varlink_send(struct varlink *v, const void *bytes, size_t size);
 /* One message, given without its NUL. */
 bool varlink_say(struct varlink *v, const char *json);
-/* The next reply, malloc'ed, which must be one JSON object; NULL: the service closed, or was silent
- * for `timeout_ms`. */
+/* The next reply, one JSON object, malloc'ed; NULL: closed, or silent for `timeout_ms`. */
 char *varlink_hear(struct varlink *v, int timeout_ms);
 /* Does the service close within 20 s, without another byte? */
 bool varlink_ends(struct varlink *v);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the macros of Check call, for a program that uses the tests' fixtures outside of Check: its
- * own process is the test.
+ * What Check's macros call, for a program that uses the fixtures without Check: its process is the
+ * test.
  */
 #include <check.h>
 #include <stdarg.h>

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * cococtl as a process, while memory runs out once, below libc: each distinct call site of each
- * verb that is worth something, against a real cocod that has all it needs. `--all`: each
- * allocation.
+ * verb (`--all`: each allocation), against a healthy cocod.
  *
- * What must hold: it says "out of memory" and ends with status 71; or it ends as it does with
- * memory, and its output is the same but for numbers. Never by a signal. What it was at is whole or
- * has not been begun: cocod serves the right table after each rotation that failed, a file is the
- * old or the new one, and what could not be imported can be.
+ * It must say "out of memory" and end with status 71, or end as with memory and print the same but
+ * for numbers; never by a signal. What it did is whole or not begun: cocod serves the right table
+ * after a failed rotation, a file is the old or the new one, an import can be repeated.
  */
 #include "coco_limits.h"
 #include "integration/host.h"
@@ -15,14 +13,8 @@
 #include "tdx.h"
 #include "tdx_quote.h"
 #include <ctype.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #define WORDS_MAX 16
 #define CASES_MAX (1u << 16)
@@ -48,16 +40,6 @@ static void run_done(struct run *run)
     *run = (struct run){0};
 }
 
-static const char *path_of(const char *name)
-{
-    static char paths[8][300];
-    static unsigned next;
-    char *path = paths[next++ % 8];
-
-    snprintf(path, sizeof(paths[0]), "%s/%s", host.dir, name);
-    return path;
-}
-
 /* A word of a verb: "@NAME" is a path of the host's. */
 static const char *word_of(const char *word)
 {
@@ -67,7 +49,7 @@ static const char *word_of(const char *word)
         return key;
     if (strcmp(word, "@table") == 0)
         return host.table;
-    return word[0] == '@' ? path_of(word + 1) : word;
+    return word[0] == '@' ? host_path(&host, word + 1) : word;
 }
 
 static bool knows_no_admin(const char *word)
@@ -88,15 +70,15 @@ static _Noreturn void become(const char *const *words, uint64_t n, const char *s
     }
     for (size_t i = 0; words[i]; i++)
         argv[at++] = word_of(words[i]);
-    int out = open(path_of("out"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    int err = open(path_of("err"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    int out = open(host_path(&host, "out"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    int err = open(host_path(&host, "err"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     (void)dup2(out, STDOUT_FILENO);
     (void)dup2(err, STDERR_FILENO);
     if (n != NEVER || sites) {
         snprintf(from, sizeof(from), "%llu", (unsigned long long)n);
         setenv("OOM_FROM", from, 1);
         setenv("LD_PRELOAD", preload, 1);
-        setenv("OOM_TOTAL", path_of("total"), 1);
+        setenv("OOM_TOTAL", host_path(&host, "total"), 1);
     }
     if (sites)
         setenv("OOM_SITES", sites, 1);
@@ -131,8 +113,8 @@ static struct run run_cococtl(const char *const *words, uint64_t n, const char *
         become(words, n, sites);
     if (pid < 0 || waitpid(pid, &run.status, 0) < 0)
         ck_abort_msg("cannot run cococtl: %s", strerror(errno));
-    run.out = (char *)test_read_file(path_of("out"), &size);
-    run.err = (char *)test_read_file(path_of("err"), &size);
+    run.out = (char *)test_read_file(host_path(&host, "out"), &size);
+    run.err = (char *)test_read_file(host_path(&host, "err"), &size);
     drop_numbers(run.out);
     return run;
 }
@@ -192,7 +174,7 @@ static void remove_chain(void)
 
 static void remove_file(void)
 {
-    (void)unlink(path_of("file"));
+    (void)unlink(host_path(&host, "file"));
 }
 
 /* There is nothing, or all of it. */
@@ -200,9 +182,9 @@ static const char *file_is_whole(void)
 {
     size_t size = 0;
 
-    if (access(path_of("file"), F_OK) < 0)
+    if (access(host_path(&host, "file"), F_OK) < 0)
         return NULL;
-    uint8_t *bytes = test_read_file(path_of("file"), &size);
+    uint8_t *bytes = test_read_file(host_path(&host, "file"), &size);
     bool same = size == known_size && memcmp(bytes, known_table, size) == 0;
     free(bytes);
     return same ? NULL : "the file is not the table";
@@ -333,13 +315,13 @@ static size_t play_verb(const struct verb *verb, bool all, uint64_t from, size_t
         run_done(&known);
         if (verb->before)
             verb->before();
-        known = run_cococtl(verb->words, NEVER, i == 0 ? NULL : path_of("sites"));
+        known = run_cococtl(verb->words, NEVER, i == 0 ? NULL : host_path(&host, "sites"));
         if (verb->after)
             (void)verb->after();
     }
     ck_assert_msg(WIFEXITED(known.status) && WEXITSTATUS(known.status) < 2, "%s: %s",
                   verb->words[0], known.err);
-    n = read_numbers(path_of(all ? "total" : "sites"), from);
+    n = read_numbers(host_path(&host, all ? "total" : "sites"), from);
     if (all) {
         uint64_t total = n > 0 ? cases[0] : 0;
         for (n = 0; n < CASES_MAX && from + n < total; n++)
@@ -358,14 +340,14 @@ static size_t play_verb(const struct verb *verb, bool all, uint64_t from, size_t
 static void write_thim(void)
 {
     size_t size;
-    char *pem = (char *)test_read_file(path_of("pki/vcek.pem"), &size), text[16384];
+    char *pem = (char *)test_read_file(host_path(&host, "pki/vcek.pem"), &size), text[16384];
     size_t n = (size_t)snprintf(text, sizeof(text), "{\"vcekCert\":\"");
 
     for (const char *p = pem; *p; p++)
         n += (size_t)snprintf(text + n, sizeof(text) - n, *p == '\n' ? "\\n" : "%c", *p);
     n += (size_t)snprintf(text + n, sizeof(text) - n, "\"}");
     free(pem);
-    test_write_file(path_of("thim"), text, n);
+    test_write_file(host_path(&host, "thim"), text, n);
 }
 
 static void open_host(void)
@@ -373,7 +355,7 @@ static void open_host(void)
     static const char journal[] = "{\"MESSAGE\":\"[get_platform_quote_cert_data] Error returned "
                                   "from the p_sgx_get_quote_config "
                                   "API. 0xe019\",\"PRIORITY\":\"3\",\"INVOCATION_ID\":\"1\"}\n";
-    char chip_hex[129], text[4096];
+    char chip_hex[129];
     uint8_t tdreport[COCO_TDREPORT_SIZE];
 
     host_open(&host);
@@ -382,16 +364,15 @@ static void open_host(void)
     for (size_t i = 0; i < 64; i++)
         snprintf(chip_hex + 2 * i, 3, "%02zx", i < 3 ? i + 1 : 0);
     snprintf(key, sizeof(key), "Milan/VCEK/%s/" TCB, chip_hex);
-    snprintf(text, sizeof(text),
-             "root = %s/ark.pem\nstore = %s/store\nplatform = fixed\nfixed_product = Milan\n"
-             "fixed_chip_id = %s\nfixed_tcb = " TCB "\n[quotes]\nqgs = unix:%s slots=2\n",
-             pki, host.dir, chip_hex, host.qgs);
-    host_configure(&host, text);
+    host_configure(&host,
+                   "root = %s/ark.pem\nstore = %s/store\nplatform = fixed\nfixed_product = Milan\n"
+                   "fixed_chip_id = %s\nfixed_tcb = " TCB "\n[quotes]\nqgs = unix:%s slots=2\n",
+                   pki, host.dir, chip_hex, host.qgs);
     host_start_qgs(&host, NULL);
     tdx_make_tdreport(1, NULL, tdreport);
-    test_write_file(path_of("tdreport"), tdreport, sizeof(tdreport));
+    test_write_file(host_path(&host, "tdreport"), tdreport, sizeof(tdreport));
     write_thim();
-    test_write_file(path_of("journal"), journal, sizeof(journal) - 1);
+    test_write_file(host_path(&host, "journal"), journal, sizeof(journal) - 1);
     host_start(&host);
     ck_assert_int_eq(WELL("certs", "import", "@pki"), 0);
     ck_assert_ptr_null(table_is_served());
@@ -401,11 +382,11 @@ static void open_host(void)
 static uint64_t count_start(void)
 {
     static const char *const words[] = {"--version", NULL};
-    struct run run = run_cococtl(words, NEVER, path_of("sites"));
+    struct run run = run_cococtl(words, NEVER, host_path(&host, "sites"));
 
     ck_assert_int_eq(run.status, 0);
     run_done(&run);
-    return read_numbers(path_of("total"), 0) == 1 ? cases[0] : 0;
+    return read_numbers(host_path(&host, "total"), 0) == 1 ? cases[0] : 0;
 }
 
 /* A process of its own, and a host of its own. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory that runs out on demand: malloc and its kin, for the whole program and every library in
- * it, numbered in their order.
+ * Memory that runs out on demand: malloc and its kin, for the whole program and its libraries,
+ * numbered in their order. Linked into a program, it obeys these functions; preloaded, the
+ * environment:
  *
- * Linked into a program, it is ruled by these functions. As a library before another program's
- * (LD_PRELOAD) it is ruled by the environment: OOM_FROM, OOM_COUNT: which allocations fail, as in
- * fail_arm(); OOM_SITES: a file that at the end gets a line for each distinct call site, the number
- * of its first allocation; OOM_TOTAL: a file that gets the number of all.
+ *   OOM_FROM, OOM_COUNT  which allocations fail, as in fail_arm()
+ *   OOM_SITES            file that gets, for each distinct call site, the number of its first one
+ *   OOM_TOTAL            file that gets the number of all
  */
 #pragma once
 
@@ -30,7 +30,6 @@ int64_t fail_live(void);
  */
 void fail_record(void);
 uint32_t fail_sites(const uint64_t **ret_first);
-/* Prints the call site of each block that lives now and was made since fail_watch, and of each
- * allocation that fails; slow. */
+/* Prints each living block's call site since fail_watch, and each failed allocation's; slow. */
 void fail_watch(void);
 void fail_print_live(void);

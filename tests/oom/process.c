@@ -1,28 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cocod as a process, from exec to exit, while memory runs out once, below libc and before main():
- * what oom-session cannot see, since there everything that is made once has been made. Each
- * distinct call site of a start, a VMM's first requests, a reload and a stop, and DRAWN others;
- * `--all`: each allocation.
+ * cocod as a process, from exec to exit, while memory runs out once, below libc and before main(),
+ * where oom-session cannot look. Each distinct call site of a start, a VMM's first requests, a
+ * reload and a stop, and DRAWN others; `--all`: each allocation.
  *
- * What must hold: it ends by itself, with status 0, or 1 at the start, never by a signal, unless a
- * library aborts (they are listed below, and told); each request
- * is answered or its connection closed; a table is the right one or the empty one.
+ * It must end by itself, with status 0, or 1 at the start, never by a signal, unless a library
+ * aborts (listed below, and told); each request is answered or its connection closed; a table is
+ * the right one or the empty one.
  */
 #include "integration/host.h"
 #include "local_socket.h"
 #include "measure.h"
 #include "snp_table.h"
 #include "wire.h"
-#include <errno.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define DRAWN     50u
 #define CASES_MAX (1u << 20)
@@ -41,8 +33,7 @@ static void say(uint64_t n, const char *what)
     free(log);
 }
 
-/* Aborts that are not ours, by what they leave in the log: none of them can be kept from happening
- * without memory. */
+/* Aborts of libraries, by what they leave in the log: without memory none can be prevented. */
 static const struct {
     const char *mark, *name;
     bool at_start; /* only there */
@@ -70,8 +61,7 @@ static bool is_library_abort(bool was_ready)
     return is;
 }
 
-/* 1: all came; 0: closed before; -1: nothing for BOUND_MS. A descriptor that comes along is lost.
- * */
+/* 1: all came; 0: closed before; -1: nothing for BOUND_MS. Passed descriptors are lost. */
 static int receive(int fd, void *out, size_t size)
 {
     for (size_t at = 0; at < size;) {
@@ -179,12 +169,11 @@ static bool await_ready(int *ret_status)
 /* From exec to exit; true: as it should be. `n` UINT64_MAX: nothing fails. */
 static bool play(uint64_t n)
 {
-    char program[4096], text[32];
-    const char *argv[] = {program, "--config", host.config, NULL};
+    char text[32];
+    const char *argv[] = {process_built("cocod"), "--config", host.config, NULL};
     struct process_options options = {.argv = argv, .dir = host.dir, .name = "cocod"};
     int status = 0;
 
-    snprintf(program, sizeof(program), "%s", process_built("cocod"));
     snprintf(text, sizeof(text), "%llu", (unsigned long long)n);
     snprintf(host.cocod.log, sizeof(host.cocod.log), "%s/cocod.log", host.dir);
     (void)unlink(host.cocod.log);
@@ -242,10 +231,8 @@ static uint64_t read_numbers(const char *path, bool take)
 
 static void choose(bool all, struct test_random *random)
 {
-    char sites[300], total[300];
-
-    snprintf(sites, sizeof(sites), "%s/sites", host.dir);
-    snprintf(total, sizeof(total), "%s/total", host.dir);
+    const char *sites = host_path(&host, "sites");
+    const char *total = host_path(&host, "total");
     setenv("OOM_TOTAL", total, 1);
     if (!all)
         setenv("OOM_SITES", sites, 1);
@@ -272,15 +259,13 @@ int main(int argc, char **argv)
     size_t stride = text && atoi(text) > 0 ? (size_t)atoi(text) : 1;
     unsigned jobs = (unsigned)sysconf(_SC_NPROCESSORS_ONLN), failed = 0;
     uint64_t begun_ms = monotonic_ms();
-    char lines[4096];
     int status;
 
     snprintf(preload, sizeof(preload), "%s", process_built("tests/oom-fail.so"));
     if (!realpath(process_built("tests/oom-fail.so"), preload))
         ck_abort_msg("there is no %s", process_built("tests/oom-fail.so"));
     host_open(&host);
-    snprintf(lines, sizeof(lines), "%s[quotes]\nqgs = none\n", host_make_chain(&host, "chain"));
-    host_configure(&host, lines);
+    host_configure(&host, "%s[quotes]\nqgs = none\n", host_make_chain(&host, "chain"));
     if (argc > 2 && strcmp(argv[1], "--one") == 0)
         return !(play(UINT64_MAX) && play(strtoull(argv[2], NULL, 10)));
     choose(all, &random);
@@ -290,8 +275,7 @@ int main(int argc, char **argv)
             continue;
         bool good = true;
         host_open(&host); /* a folder of its own */
-        snprintf(lines, sizeof(lines), "%s[quotes]\nqgs = none\n", host_make_chain(&host, "chain"));
-        host_configure(&host, lines);
+        host_configure(&host, "%s[quotes]\nqgs = none\n", host_make_chain(&host, "chain"));
         known_size = 0;
         good = play(UINT64_MAX);
         for (size_t i = job; i < n_cases; i += jobs * stride)

@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A whole cocod from its start to its stop while memory runs out, anywhere in the process: its own
- * code, OpenSSL, json-c, libevent, libc. A scripted session (VMMs, the front door, metrics, an
- * import, every administrators' method, a rotation, reloads) is played once for each chosen
- * allocation that fails, each in a process of its own; then memory is back, and what was played
- * must show.
+ * A whole cocod from start to stop while memory runs out anywhere in the process: its own code,
+ * OpenSSL, json-c, libevent, libc. A scripted session (VMMs, front door, metrics, an import, every
+ * administrators' method, a rotation, reloads) is played once for each failing allocation, in a
+ * process of its own.
  *
  *   oom-session                 each distinct call site once, and 500 drawn ones (seed printed)
  *   oom-session --all           every allocation
  *   OOM_STRIDE=N                one of N of them
- *   oom-session --one N COUNT   one case, with the call sites of what failed and of what leaked
+ *   oom-session --one N COUNT   one case, with the call sites of what failed and what leaked
  *
- * What must hold: a start that fails is no start, and leaves nothing; afterwards each request has
- * an answer or its connection is closed; a table is that of the platform's TCB or the empty one, a
- * quote the one of its TDREPORT, a reply to an administrator whole; with memory back, the next
- * request gets the right chain and the right quote, the store is whole; at the stop no block of
- * memory is left, and no gauge counts anything. An abort is a failure, whoever does it.
+ * A start that fails leaves nothing; each request has an answer or its connection is closed; a
+ * table is that of the platform's TCB or the empty one, a quote that of its TDREPORT, an
+ * administrator's reply whole. With memory back the next request gets the right chain and quote,
+ * and the store is whole; at the stop no memory is left, and no gauge counts anything. An abort is
+ * a failure, whoever does it.
  */
 #include "admin/exposition.h"
 #include "admin/parts.h"
@@ -25,12 +24,7 @@
 #include "oom/cases.h"
 #include "oom/session_rig.h"
 #include "unit/daemon/fake_qgs.h"
-#include "unit/daemon/store_fixture.h"
 #include <json-c/json.h>
-#include <openssl/evp.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <time.h>
 
 #define DRAWN 500u
 #define ADMIN "io.cocod.Admin."

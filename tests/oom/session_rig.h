@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the session of session.c stands on: QGS, the turns of the daemon's loop, and connections.
- * Only the daemon's own allocations count: those between daemon_on() and daemon_off().
+ * What session.c's session stands on: QGS, turns of the daemon's loop, connections. Only the
+ * daemon's own allocations count: those between daemon_on() and daemon_off().
  */
 #pragma once
 
-#include "admin/admin.h"
 #include "oom/fail.h"
-#include "peer/server.h"
-#include "qgs_msg.h"
 #include "tdx_quote.h"
 #include "unit/daemon/store_fixture.h"
-#include <sys/socket.h>
 
 #define EXCHANGES 16
 #define SEEDS     4

@@ -77,8 +77,7 @@ static inline uint64_t coco_read_le(struct coco_reader *r, size_t n)
 #endif
 
 #ifdef CUT_coco_write_le
-/* The place of the byte that is followed among the n that go to `w`; n where it is not among them.
- * */
+/* The followed byte's place among the n that go to `w`; n where it is not among them. */
 static size_t followed(struct coco_writer *w, size_t n)
 {
     size_t from = w->pos;

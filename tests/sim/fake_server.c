@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fake_server.h: a scripted server for tests of clients.
- *
- * The thread owns the listening socket and the connections; it ends when the test closes its end of
- * a pipe. The handler runs in the thread and blocks it, which is what a script wants. Nothing here
- * waits longer than WAIT_MS, so a test whose client says nothing fails instead of hanging.
+ * fake_server.h. The thread owns the sockets and ends when the test closes its end of a pipe. The
+ * handler runs in it and blocks it. Nothing waits longer than WAIT_MS, so a test whose client says
+ * nothing fails.
  */
 #include "fake_server.h"
 #include "status.h"

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The other end of a client under test: a server that says exactly what the test wants, right or
- * wrong. Two ways to use it: message by message on a connected socket, from the test's own thread;
- * or a thread that accepts on a Unix socket and hands each connection with something to read to a
- * function of the test.
+ * The other end of a client under test, which says exactly what the test wants: message by message
+ * on a connected socket; or by a thread that accepts on a Unix socket and calls a function of the
+ * test.
  */
 #pragma once
 
@@ -29,8 +28,7 @@ int fake_send_with_fd(int fd, const void *bytes, size_t size, const int *fds, si
 int fake_reply(int fd, uint16_t type, uint64_t id, uint32_t status, const void *payload,
                size_t size);
 
-/* A good HELLO reply: version 1, services both, limits of coco_limits.h; with LEASE, 16 lease
- * bytes at COCO_LEASE_BASE_MIN. */
+/* A good HELLO reply: version 1, both services, limits of coco_limits.h, a 16 byte lease. */
 struct coco_hello_reply fake_hello(uint32_t features);
 int fake_reply_hello(int fd, const struct coco_hello_reply *reply, int lease_fd);
 /* Status 0 with this table, or ENOSPC without one (table NULL, size: that of the table). */

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An hour in the life of many guests: `guests [SNP] [TDX] [SEED] [MINUTES]`, 1000 and 1000 by
- * default.
+ * default. Each guest is a model of Linux's driver on the model of KVM, a TD two of them on two
+ * vCPUs; its VMM is libcoco on a virtual clock (vmm_bed.h).
  *
- * Each guest is a model of Linux's driver on the model of KVM, a TD two of them on two vCPUs. Its
- * VMM is libcoco, on a virtual clock (vmm_bed.h). A script plays cocod: it dies and comes back, its
- * quoting service hangs or is slow or gone, certificates rotate under the lock of the table file
- * while the firmware changes. Each VM is reset, paused and migrated, its vCPUs are kicked, at times
- * of its own. VMs do not meet, and run one after the other. What is judged is what the guest has in
- * the end: its key, its buffer, and whether chain and quote are the right ones.
- *
- * Prints a table; ends with 1 where something happened that must never happen, or where something
- * never happened that the guests were to live through.
+ * A script plays cocod: it dies and comes back, its quoting service hangs, is slow or gone,
+ * certificates rotate under the table file's lock while the firmware changes. Each VM is reset,
+ * paused and migrated, its vCPUs are kicked. VMs run one after the other. Judged is what a guest
+ * has in the end: key, buffer, chain and quote. Prints a table; ends with 1 where something
+ * happened that must not, or never happened that guests were to live through.
  */
 #include "bytes.h"
 #include "snp_guest.h"
@@ -104,8 +101,7 @@ static bool lock_table(struct vm *vm)
     return false;
 }
 
-/* Certificates and firmware rotate: drained, then the table file is locked, then the firmware
- * changes. */
+/* Certificates and firmware rotate: drained, the table file locked, the firmware changed. */
 static void rotate(struct vm *vm, uint64_t t)
 {
     uint64_t within = t % 450000;
@@ -273,8 +269,7 @@ static void run_vcpu(struct vm *vm, unsigned i)
     drive(vm);
 }
 
-/* The guest wants an interrupt at the end of each quote. After a migration the VMM says it again.
- * */
+/* The guest wants an interrupt at each quote's end; after a migration the VMM says it again. */
 static void set_up_notification(struct vm *vm)
 {
     struct coco_tdx_exit exit = {.nr = ABI_TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT,
@@ -439,8 +434,7 @@ static void reset_td(struct td *td)
         tdx.late_writes += tdx_guest_touched_after_reset(td->guest[i]);
 }
 
-/* After a reset the guest asks for interrupts only when its first requests have ended: none may
- * come before. */
+/* After a reset the guest asks for interrupts only behind its first requests. */
 static void notify_again(struct td *td)
 {
     for (unsigned i = 0; i < TD_VCPUS; i++)

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * kds_sim.h: one thread, one connection at a time, one request a connection.
- *
- * The server's certificate is signed by a root that is made at each start, for 127.0.0.1 alone.
- * Nothing waits longer than WAIT_MS, and everything that waits also waits for the stop pipe.
+ * kds_sim.h: one thread, one request a connection, one connection at a time. Its certificate, for
+ * 127.0.0.1, is signed by a root made at each start. Whatever waits, waits WAIT_MS at most, and for
+ * the stop pipe too.
  */
 #include "kds_sim.h"
 #include <arpa/inet.h>

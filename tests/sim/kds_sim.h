@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A key distribution service for tests: HTTPS on the loopback interface, with a certificate
- * authority of its own, that answers what the test says, when it says it, and as badly as it says.
+ * A key distribution service for tests: HTTPS on the loopback interface, with an authority of its
+ * own, that answers what the test says.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 struct kds_answer {
     int status;          /* 0: 200 */
@@ -22,15 +21,13 @@ struct kds_answer {
     bool no_length; /* no Content-Length: the end of the connection is the body's */
 };
 
-/* Called in the server's thread for request `n`, counted from 0. `path` is the request's, from "/"
- * on. *ret_answer is zeroed. */
+/* For request `n` from 0, in the server's thread. `path` from "/" on; *ret_answer is zeroed. */
 typedef void kds_handler(const char *path, unsigned n, struct kds_answer *ret_answer,
                          void *userdata);
 
 struct kds_sim;
 
-/* Listens on 127.0.0.1, any port, and writes its root certificate to ca_path (PEM). NULL: failed.
- * */
+/* Listens on 127.0.0.1, any port, and writes its root to ca_path (PEM). NULL: failed. */
 struct kds_sim *kds_sim_start(const char *ca_path, kds_handler *handler, void *userdata);
 void kds_sim_stop(struct kds_sim *sim);
 /* "https://127.0.0.1:PORT"; belongs to the simulator. */

@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * kvm_dev.h: from ioctl(2) to the model.
+ * kvm_dev.h: from ioctl(2) to the model. Each descriptor is a memfd, whose number is nobody else's;
+ * a vCPU's is a page that both sides map, struct kvm_run. Linux's demands on a VMM hold:
+ * KVM_SEV_INIT2 before anything else of an SNP VM, KVM_SEV_SNP_ENABLE_REQ_CERTS before the first
+ * vCPU, private memory of a guest_memfd. All memory is private at the start. With an interrupt
+ * controller in the kernel a halted vCPU stays in KVM_RUN; without, it exits.
  *
- * Each descriptor is a memfd, so that its number is nobody else's; a vCPU's is a page that both
- * sides map, struct kvm_run. What Linux demands of a VMM is demanded here: KVM_SEV_INIT2 before
- * anything else of an SNP VM, KVM_SEV_SNP_ENABLE_REQ_CERTS before the first vCPU, private memory of
- * a guest_memfd. All memory is private when the guest starts.
- *
- * With an interrupt controller in the kernel a halted vCPU stays in KVM_RUN; without, it exits.
- *
- * Only KVM_RUN, KVM_SET_MEMORY_ATTRIBUTES and KVM_SIGNAL_MSI may come from several threads; what
- * they use does not change once the vCPU is there.
+ * Only KVM_RUN, KVM_SET_MEMORY_ATTRIBUTES and KVM_SIGNAL_MSI may come from several threads.
  */
 #include "kvm_dev.h"
-#include "coco_limits.h"
-#include "kvm_model.h"
 #include "measure.h"
 #include "snp_guest.h"
 #include "tdx_guest.h"
@@ -25,9 +19,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAX_FDS   16
@@ -348,10 +340,8 @@ static bool busy(const struct vm *vm)
 
 static void nap(struct vm *vm, uint64_t wake_us)
 {
-    const struct timespec ms = {.tv_nsec = 1000000};
-
     if (wake_us > vclock_now_us(&vm->clock))
-        (void)nanosleep(&ms, NULL);
+        usleep(1000);
 }
 
 /* The guest runs to its next exit, or to its end. */

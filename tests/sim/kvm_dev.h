@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The model of KVM behind descriptors and ioctl(2), so that a VMM written for /dev/kvm runs on it
- * unchanged: VMs of type SNP and TDX, each with one vCPU, whose guest is Linux's driver. It makes a
- * page or a few shared, asks for one report or quote, says on stdout what it got, and shuts down.
- *
- * A program is linked with -Wl,--wrap=ioctl: calls on descriptors of kvm_dev_open() and what it
- * makes come here, all others go on to the kernel. There is one device at a time.
+ * The model of KVM behind ioctl(2), so that a VMM for /dev/kvm runs on it unchanged: SNP and TDX
+ * VMs, each with one vCPU whose guest is Linux's driver. It shares some pages, asks for one report
+ * or quote, says on stdout what it got, and shuts down. Programs link with -Wl,--wrap=ioctl: calls
+ * on descriptors of kvm_dev_open() and its children come here, others go to the kernel. There is
+ * one device at a time.
  */
 #pragma once
 

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The model of KVM: guest memory.
- *
- * A VM has memory regions, at most 16, each with an access mode a page. One mutex a VM guards bytes
- * and modes, for the VMM writes answers from other threads than the vCPU's; since every access
- * takes it, a store is seen only with all that the same thread stored before.
+ * The model of KVM: guest memory, at most 16 regions, each with an access mode a page. One mutex a
+ * VM guards bytes and modes, since the VMM writes from other threads than the vCPU's; so a store is
+ * seen only with all that its thread stored before.
  */
 #include "kvm_model_internal.h"
 #include <endian.h>

@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The model of KVM.
- *
- * A vCPU is a small state machine. The guest's function makes a call (kvm_vcpu_snp_guest_request,
- * kvm_vcpu_tdvmcall); KVM answers it itself, or leaves it open and exits. An open call is completed
- * at the next kvm_model_run(), before anything else happens there, and by nothing but what the run
- * area then holds: that is why a VMM which sets immediate_exit gets -EINTR after the firmware has
- * been asked, and why a firmware update between the exit and that moment is seen in the report.
- *
- * An answer that KVM does not take closes the call without a result, as Linux does: sw_exitinfo2
- * stays 0 and the response page untouched.
- *
- * Guest memory is in kvm_memory.c, the firmware in snp_firmware.c.
+ * The model of KVM. The guest's function makes a call (kvm_vcpu_snp_guest_request,
+ * kvm_vcpu_tdvmcall); KVM answers it, or leaves it open and exits. The next kvm_model_run()
+ * completes an open call first, by what the run area then holds: so a VMM that sets immediate_exit
+ * gets -EINTR after the firmware was asked, and a firmware update before that moment is seen in the
+ * report. An answer that KVM does not take closes the call without a result, as in Linux:
+ * sw_exitinfo2 stays 0 and the response page untouched.
  */
 #include "kvm_model_internal.h"
 #include <errno.h>

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A model of KVM for confidential guests: memory, the exits that a VMM answers, their completion,
- * and the SEV-SNP firmware behind them. What it does with an answer is what Linux does
- * (Documentation/virt/kvm/api.rst, KVM_EXIT_SNP_REQ_CERTS and KVM_EXIT_TDX).
+ * and the SEV-SNP firmware behind them, all as in Linux (Documentation/virt/kvm/api.rst,
+ * KVM_EXIT_SNP_REQ_CERTS and KVM_EXIT_TDX). A VMM calls kvm_model_run() for ioctl(KVM_RUN); the
+ * guest, a model too, runs inside that call: snp_guest.h, tdx_guest.h, or a test's own.
  *
- * A VMM calls kvm_model_run() where it would call ioctl(KVM_RUN). A guest is a model too, and runs
- * inside that call: snp_guest.h, tdx_guest.h, or a test's own.
- *
- * Threads: memory functions and firmware functions may be called from any; a vCPU belongs to the
- * thread that runs it.
+ * Threads: memory and firmware functions from any; a vCPU belongs to the thread that runs it.
  */
 #pragma once
 
@@ -71,8 +68,7 @@ struct snp_firmware_state {
 struct snp_firmware *snp_firmware_new(const char *product,
                                       const uint8_t chip_id[SNP_PKI_CHIP_ID_SIZE]);
 void snp_firmware_free(struct snp_firmware *fw);
-/* What SNP_COMMIT, SNP_SET_CONFIG, SNP_VLEK_LOAD and a reset do: all at once, from the next report
- * on. */
+/* What SNP_COMMIT, SNP_SET_CONFIG, SNP_VLEK_LOAD and a reset do, from the next report on. */
 void snp_firmware_set(struct snp_firmware *fw, const struct snp_firmware_state *state);
 /* A chain's leaf in force: every TCB is `tcb`, the key is the leaf's. For tests that want no more.
  */
@@ -109,9 +105,8 @@ void kvm_model_set_firmware(struct kvm_model *vm, struct snp_firmware *fw);
 int kvm_model_enable_req_certs(struct kvm_model *vm);
 /* Linux before 7.2: whatever `ret` of KVM_HC_MAP_GPA_RANGE is not 0 is one failure. */
 void kvm_model_before_7_2(struct kvm_model *vm);
-/* A kernel of the SNP series v10: page state changes are KVM_EXIT_VMGEXIT. In the MSR form what
- * ghcb_msr holds at the next KVM_RUN is the guest's, and `ret` is not looked at; in the page form
- * `ret` is SW_EXITINFO2. */
+/* A kernel of the SNP series v10: page state changes are KVM_EXIT_VMGEXIT. MSR form: the guest
+ * gets ghcb_msr as of the next KVM_RUN (`ret` is ignored); page form: `ret` is SW_EXITINFO2. */
 void kvm_model_use_vmgexit(struct kvm_model *vm);
 
 /* --- vCPUs, as a VMM sees them ---------------------------------------------------------------- */
@@ -168,8 +163,7 @@ void kvm_vcpu_set_guest(struct kvm_vcpu *vcpu, kvm_guest_fn run, void *guest);
 struct kvm_model *kvm_vcpu_vm(struct kvm_vcpu *vcpu);
 void kvm_vcpu_halt(struct kvm_vcpu *vcpu, uint64_t wake_us);
 
-/* SNP guest request: `extended` is the NAE event 0x80000012 with RAX gpa and RBX npages, else
- * 0x80000011. */
+/* SNP guest request: `extended`: NAE event 0x80000012, RAX gpa, RBX npages; else 0x80000011. */
 void kvm_vcpu_snp_guest_request(struct kvm_vcpu *vcpu, const struct snp_report_request *request,
                                 bool extended, uint64_t gpa, uint64_t npages);
 

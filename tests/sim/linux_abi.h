@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Linux's and the specifications' numbers and layouts, as the models and tests write them down for
- * themselves: no product's header is believed by what tests it. `make check-abi` compares them with
- * a released kernel's headers; what is not there has its source in tests/abi/numbers.
- *
- * Structures and numbers are those newer than the oldest linux/kvm.h that is built with.
+ * Linux's and the specifications' numbers and layouts, newer than the oldest linux/kvm.h that is
+ * built with. Models and tests write them down for themselves: no product's header is believed by
+ * what tests it. `make check-abi` compares them with a released kernel's headers; for the rest
+ * tests/abi/numbers has the source.
  */
 #pragma once
 

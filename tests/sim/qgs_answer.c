@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Answers of the simulated quoting service.
- *
- * A TDREPORT that equals a recorded one gets the recorded quote, byte for byte; any other gets a
- * quote made and signed here, padded as the real service pads. What the real service checks is
- * checked (type, both hashes, and on demand a stand-in for the MAC), and every failure is the one
- * error that it sends, 0x12001; in raw form, where there is no room for an error, it is nothing at
- * all.
- *
- * Faults are applied last, to a good answer: so what arrives is as wrong as asked for and no more.
+ * Answers of the simulated quoting service. A recorded TDREPORT gets its recorded quote, byte for
+ * byte; another one gets a quote made and signed here, padded as the real service pads. What the
+ * real one checks is checked (type, both hashes, on demand a stand-in for the MAC); a failure is
+ * its one error, 0x12001, or in raw form nothing at all. Faults are applied last, to a good answer.
  */
 #include "qgs_answer.h"
 #include "bytes.h"
@@ -183,8 +178,7 @@ static uint8_t *right_quote(const struct qgs_answerer *a, const uint8_t *report,
     return a->replay_only ? NULL : made_quote(a, report, ret_size);
 }
 
-/* The quote of another recorded TDREPORT; else of the last one seen; else of one like this with
- * another REPORTDATA. */
+/* The quote of another recorded TDREPORT, of the last one seen, or with another REPORTDATA. */
 static uint8_t *other_quote(const struct qgs_answerer *a, const uint8_t *report,
                             const uint8_t *last, size_t *ret_size)
 {

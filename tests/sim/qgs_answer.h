@@ -27,7 +27,6 @@ struct qgs_answerer;
 struct qgs_answerer *qgs_answerer_new(const struct qgs_sim_options *options);
 void qgs_answerer_free(struct qgs_answerer *answerer);
 
-/* `wire` is a request as read: with its prefix, or a bare TDREPORT (`raw`). `fault`: QGS_N_FAULTS
- * for none. */
+/* `wire`: a request with its prefix, or a bare TDREPORT (`raw`). `fault`: QGS_N_FAULTS: none. */
 struct qgs_answer qgs_answer(struct qgs_answerer *answerer, const uint8_t *wire, size_t size,
                              bool raw, enum qgs_fault fault);

@@ -2,13 +2,11 @@
 /*
  * Connections of the simulated quoting service: reading a request, sending an answer, the timer.
  *
- * Reading has the real service's bug (up to DCAP 1.25; `fixed_split` is the repaired form): it
- * waits for 20 bytes, looks, and if the request is not complete then, the next piece is written
- * over the first. So a request in pieces is never answered, or, where the last piece happens to be
- * 1024 bytes, is taken for a raw TDREPORT and answered with a bare quote.
- *
- * A connection lives in sim->conns and belongs to the I/O thread. Closing it leaves its job alone,
- * with job->conn NULL; the struct is freed by the next sweep.
+ * Reading has the real service's bug up to DCAP 1.25 (`fixed_split`: repaired): it waits for 20
+ * bytes, looks, and writes the next piece of an incomplete request over the first. So a request in
+ * pieces is never answered, or, where the last piece is 1024 bytes, is taken for a raw TDREPORT. A
+ * connection belongs to the I/O thread; closing it leaves its job alone, with job->conn NULL, and
+ * the next sweep frees it.
  */
 #include "bytes.h"
 #include "qgs_msg.h"
@@ -124,8 +122,7 @@ static void dispatch(struct qgs_sim *sim, struct conn *conn, bool raw)
     *sim->last = job;
     sim->last = &job->next;
     qgs_count_outstanding(sim, job, 1);
-    /* All wait on it: workers for work, and those that pause; the latter must not swallow the
-     * signal. */
+    /* All wait on it: workers for work, and those that pause, which must not swallow the signal. */
     pthread_cond_broadcast(&sim->work);
 }
 

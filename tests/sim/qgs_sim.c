@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The simulated quoting service: sockets, threads, queue, timer.
+ * The simulated quoting service, built like the real one, since its faults follow from that: one
+ * thread does all I/O, a fixed pool of workers takes requests from an unbounded queue in order of
+ * arrival, nothing is cancelled. A connection carries one request and has one timer, from accept
+ * on; when it fires the connection is closed without a byte, and the worker goes on for nobody.
  *
- * Built like the real one, because its faults follow from how it is built: one thread does all I/O,
- * a fixed pool of workers takes requests from an unbounded queue in order of arrival, nothing is
- * ever cancelled. A connection carries one request and has one timer, from accept, that covers
- * reading, queue and work; when it fires the connection is closed without a byte, and the worker
- * goes on with a request that nobody waits for.
- *
- * One lock guards everything. The I/O thread lets go of it in poll(), a worker while it makes an
- * answer or waits. A connection belongs to the I/O thread: a worker only hangs an answer onto it,
- * and finds job->conn NULL where it is gone. Counters change under the lock and signal `changed`.
+ * One lock guards everything; the I/O thread lets go of it in poll(), a worker while it makes an
+ * answer or waits. A worker only hangs an answer onto a connection, and finds job->conn NULL where
+ * it is gone. Counters change under the lock and signal `changed`.
  */
 #include "qgs_sim_internal.h"
 #include <errno.h>
@@ -145,8 +142,7 @@ static void *worker_main(void *arg)
 
 /* --- the I/O thread -------------------------------------------------------------------------- */
 
-/* Fills `polls`: the wake-up, the listener, the connections in their order. Returns how long to
- * wait. */
+/* Fills `polls`: wake-up, listener, connections in their order. Returns how long to wait. */
 static int prepare(struct qgs_sim *sim, int64_t now)
 {
     bool accepting = !sim->options.no_accept && !sim->accept_paused;
@@ -239,14 +235,13 @@ void qgs_sim_options_init(struct qgs_sim_options *options)
 struct qgs_sim *qgs_sim_new(const struct qgs_sim_options *options)
 {
     struct sockaddr_un address;
-    struct qgs_sim *sim;
     pthread_condattr_t monotonic;
 
     if (!options->path || strlen(options->path) >= sizeof(address.sun_path)) {
         errno = ENAMETOOLONG;
         return NULL;
     }
-    sim = calloc(1, sizeof(*sim));
+    struct qgs_sim *sim = calloc(1, sizeof(*sim));
     if (!sim)
         return NULL;
     sim->options = *options;

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A quoting service (QGS) for tests, in process or as the program qgs-sim: the same behaviour on
- * the socket as the real one up to DCAP 1.25, faults on demand, and counters.
+ * A quoting service (QGS) for tests, in process or as the program qgs-sim: on the socket the real
+ * one up to DCAP 1.25, with faults on demand, and counters.
  */
 #pragma once
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-/* What may go wrong with a GET_QUOTE. Where several are set, the first in this order that has a
- * count left is used. */
+/* What may go wrong with a GET_QUOTE; of several, the first one here with a count left. */
 enum qgs_fault {
     QGS_FAULT_EOF,           /* closes without a byte */
     QGS_FAULT_ERROR,         /* answers 0x12001 */
@@ -81,8 +79,7 @@ struct qgs_sim;
 
 /* NULL with errno set. `options` is copied, the strings too; keys and chain are made here. */
 struct qgs_sim *qgs_sim_new(const struct qgs_sim_options *options);
-/* Listens; connections are taken from the return on. 0 or negative errno: -EADDRINUSE where
- * somebody listens on the path already. */
+/* Listens and takes connections. 0 or negative errno: -EADDRINUSE where somebody listens. */
 int qgs_sim_start(struct qgs_sim *sim);
 /* Closes everything and removes the socket file. May be started again; counters go on. */
 void qgs_sim_stop(struct qgs_sim *sim);

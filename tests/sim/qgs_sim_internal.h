@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inside the simulated quoting service: what qgs_sim.c (threads, life) and qgs_conn.c (connections)
- * share. Everything here is guarded by sim->lock.
+ * What qgs_sim.c (threads, life) and qgs_conn.c (connections) share, all of it guarded by
+ * sim->lock.
  */
 #pragma once
 

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * qgs-sim: the simulated quoting service as a program. `qgs-sim --help` lists the options.
- *
- * The main thread only waits for signals; the work is in qgs_sim.c. SIGTERM and SIGINT end it
- * cleanly, and so does the end of its parent, so no test leaves one behind. SIGUSR1 writes the
- * counters.
+ * qgs-sim: the simulated quoting service as a program (`qgs-sim --help`). SIGTERM, SIGINT and the
+ * end of its parent end it cleanly; SIGUSR1 writes the counters.
  */
 #include "qgs_sim.h"
 #include <errno.h>

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sev_sim.h: a platform helper that tests own.
- *
- * One thread polls the listening socket, the connections and a pipe. What the test changes is under
- * one mutex, and a byte in the pipe wakes the thread, so that a delay ends when the platform is set
- * or the simulator stopped. The answer is put together when it is sent: after a delay it tells the
- * platform as it is then.
+ * sev_sim.h. One thread polls the listening socket, the connections and a pipe. A mutex guards what
+ * the test changes; a byte in the pipe ends a delay when the platform is set or the simulator
+ * stops. The answer is made when it is sent: it tells the platform as it is then.
  */
 #include "sev_sim.h"
 #include "status.h"
@@ -13,7 +10,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -40,10 +36,8 @@ struct sev_sim {
 
 static struct sev_sim_platform platform_now(struct sev_sim *s)
 {
-    struct sev_sim_platform platform;
-
     pthread_mutex_lock(&s->lock);
-    platform = s->platform;
+    struct sev_sim_platform platform = s->platform;
     pthread_mutex_unlock(&s->lock);
     if (s->file[0]) {
         sev_sim_platform_init(&platform);
@@ -140,8 +134,7 @@ static bool serve_one(struct sev_sim *s, int fd)
     if (recv(fd, bytes, sizeof(bytes), MSG_WAITALL) != (ssize_t)sizeof(bytes) ||
         coco_sev_request_decode(bytes, &request) < 0)
         return false;
-    /* Counted when it is decided how it is answered: who has seen the count may set something else.
-     * */
+    /* Counted when the answer is decided: who has seen the count may set something else. */
     struct sev_sim_platform platform = platform_now(s);
     pthread_mutex_lock(&s->lock);
     s->asked[request.op]++;
@@ -158,11 +151,10 @@ static bool serve_one(struct sev_sim *s, int fd)
 static bool woken_to_stop(struct sev_sim *s)
 {
     char byte;
-    bool stopping;
 
     (void)!read(s->wake[0], &byte, 1);
     pthread_mutex_lock(&s->lock);
-    stopping = s->stopping;
+    bool stopping = s->stopping;
     pthread_mutex_unlock(&s->lock);
     return stopping;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A platform helper for tests, in process or as the program sev-sim: the records of cocod-sev
- * about a platform that a test makes up and changes, and the ways in which a helper can fail.
+ * A platform helper for tests, in process or as the program sev-sim: cocod-sev's records about a
+ * platform that a test makes up, and a helper's failures.
  */
 #pragma once
 
@@ -47,8 +47,7 @@ void sev_sim_platform_init(struct sev_sim_platform *platform);
  *   status N, fw_error N           what `fault error` answers
  *   delay_ms N                     of `fault slow` */
 bool sev_sim_set_field(struct sev_sim_platform *platform, const char *key, const char *value);
-/* The lines "KEY VALUE" of a file, in order; empty lines and '#' comments are skipped. 0, -EINVAL
- * or open's error. */
+/* A file's lines "KEY VALUE", in order; '#' begins a comment line. 0, -EINVAL or open's error. */
 int sev_sim_read_file(const char *path, struct sev_sim_platform *platform);
 
 /* The bytes that answer a question, and whether the connection ends behind them; 0 bytes: nothing

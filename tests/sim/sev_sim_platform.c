@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sev_sim.h: a made-up platform, from text. The same words serve a test in process, the program's
- * command line and its platform file.
+ * sev_sim.h: a made-up platform, from the words of a test, a command line or a platform file.
  */
 #include "sev_sim.h"
 #include "status.h"

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The firmware of an SNP host, as far as attestation needs it: it signs a report under the TCB and
- * the keys that are in force at the moment it is asked. An update replaces all of the state at
- * once, and one mutex orders updates and reports, as the command mutex of the real thing does.
- *
- * The firmware references its keys; it belongs to whoever made it and must outlive the VMs that use
- * it.
+ * The firmware of an SNP host: it signs a report under the TCB and keys in force when it is asked.
+ * One mutex orders updates, which replace all of the state, and reports, as the real one's command
+ * mutex does. It references its keys and must outlive the VMs that use it.
  */
 #include "kvm_model.h"
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

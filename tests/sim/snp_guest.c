@@ -1,22 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The model of Linux's sev-guest driver and of its callers.
+ * The model of Linux's sev-guest driver and of its callers. Its rules decide what a host may
+ * answer:
  *
- * The driver's rules, which decide what a host may answer:
- *   - BUSY: sleep 2 s, ask again; after 60 s give up with ETIMEDOUT and destroy the VMPCK. The
- *     sleep is never shorter than asked, so the thirtieth retry is the one that finds 60 s gone.
- *   - INVALID_LEN: ask once more without certificates, so that the message's sequence number is
- *     used up, then return EIO and the number of pages. The VMPCK lives if that request succeeded.
- *   - anything else but success: EIO, and the VMPCK is destroyed at once.
- *   - success without a response that decrypts: EBADMSG, and the VMPCK is destroyed.
- * Without its VMPCK the guest cannot attest until it reboots.
+ *   BUSY                      sleep 2 s (never less), ask again; after 60 s, which the thirtieth
+ *                             retry finds gone, ETIMEDOUT, and the VMPCK is destroyed
+ *   INVALID_LEN               once more without certificates, which uses up the sequence number,
+ *                             then EIO and the number of pages; the VMPCK lives if that succeeded
+ *   any other failure         EIO, and the VMPCK is destroyed at once
+ *   success, not decryptable  EBADMSG, and the VMPCK is destroyed
  *
- * The driver clears its certificate pages before it asks, so a host that writes nothing leaves the
- * empty table. A program gets the part of the buffer that the entries span; the walk below, like
- * the kernel's, believes offsets and lengths and cuts at the buffer's end. Judging them is the
- * relying party's business (snp_report.c).
- *
- * The guest runs inside kvm_model_run(), from state to state; it owns its result.
+ * Without its VMPCK the guest cannot attest until it reboots. The driver clears its certificate
+ * pages first, so a host that writes nothing leaves the empty table. A program gets what the
+ * entries span; like the kernel, the walk believes offsets and lengths and cuts at the buffer's
+ * end. The guest runs inside kvm_model_run(), from state to state; it owns its result.
  */
 #include "snp_guest.h"
 #include "bytes.h"

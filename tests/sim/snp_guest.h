@@ -53,8 +53,7 @@ void snp_guest_free(struct snp_guest *g);
  * at a time: -EBUSY. -ENOTTY where the VMPCK is lost: the driver does not even ask. */
 int snp_guest_start(struct snp_guest *g, enum snp_guest_style style,
                     const uint8_t report_data[SNP_REPORT_DATA_SIZE]);
-/* SNP_GET_EXT_REPORT itself, once, with a buffer of certs_len bytes; -EINVAL for more than 16 KiB
- * or no whole pages. */
+/* SNP_GET_EXT_REPORT, once, with certs_len bytes; -EINVAL over 16 KiB or for no whole pages. */
 int snp_guest_start_ioctl(struct snp_guest *g, size_t certs_len,
                           const uint8_t report_data[SNP_REPORT_DATA_SIZE]);
 bool snp_guest_busy(const struct snp_guest *g);

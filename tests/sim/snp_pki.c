@@ -1,35 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A test PKI with the shape of AMD's.
+ * A test PKI with the shape of AMD's: names, serial numbers, lifetimes, key sizes, signature
+ * parameters, order and encoding of extensions are those of AMD's published certificates; the keys
+ * are ours. Names are UTF-8 strings (the country a printable one), roots last 25 years, a VCEK
+ * seven, a VLEK one; leaves have serial 0 and no key identifiers.
  *
- * Names, serial numbers, lifetimes, key sizes, signature parameters and the order and encoding of
- * extensions follow the certificates that AMD publishes; only the keys are ours. Names are UTF-8
- * strings (the country a printable one), roots last 25 years, a VCEK seven, a VLEK one; leaves have
- * serial 0 and no key identifiers, since AMD's have none.
+ * RSA-4096 keys take seconds to make, so they can live in a folder, each in a file that is replaced
+ * by rename: programs that fill one folder together each get usable keys. A certificate found there
+ * is believed only if it belongs to its key and to the loaded root.
  *
- * RSA-4096 keys take seconds to make and are needed in the real size, so they can live in a folder.
- * Each key is a file of its own, replaced by rename: programs that fill the same folder at the same
- * time each end up with a set of usable keys, though not always with the same. A certificate found
- * there is believed only if it belongs to its key and to the root that was loaded; anything else is
- * made again.
- *
- * A PKI owns its three authorities; leaves and CRLs belong to the caller. OpenSSL failing for any
- * reason is -EIO: these are tests, where the reason is in the error queue.
+ * A PKI owns its three authorities; leaves and CRLs belong to the caller. OpenSSL's failures are
+ * -EIO, with the reason in its error queue.
  */
 #include "snp_pki.h"
 #include "bytes.h"
 #include "snp_pki_files.h"
 #include "snp_pki_internal.h"
 #include <errno.h>
-#include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
-#include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define CA_YEARS   25
 #define VCEK_YEARS 7

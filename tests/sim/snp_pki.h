@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A certificate authority shaped like AMD's for SEV-SNP, for tests: ARK, ASK and ASVK with RSA-4096
- * keys and RSASSA-PSS signatures, P-384 VCEK and VLEK leaves with AMD's extensions, a CRL. What it
- * signs differs from AMD's own by the keys alone; `bad` asks for a leaf that must be refused.
+ * A certificate authority shaped like AMD's for SEV-SNP: ARK, ASK and ASVK (RSA-4096, RSASSA-PSS),
+ * P-384 VCEK and VLEK leaves with AMD's extensions, a CRL. Only the keys differ from AMD's own;
+ * `bad` asks for a leaf that must be refused.
  */
 #pragma once
 
@@ -34,8 +34,7 @@ struct snp_pki;
 struct snp_pki *snp_pki_new(const struct snp_pki_options *options);
 void snp_pki_free(struct snp_pki *pki);
 
-/* The folder that tests keep keys in: $COCO_BUILD/tests/pki-cache, made where missing. Static
- * buffer; NULL where it cannot be made. */
+/* Where tests keep keys: $COCO_BUILD/tests/pki-cache, made. Static buffer; NULL: cannot be. */
 const char *snp_pki_cache_dir(void);
 
 const char *snp_pki_product(const struct snp_pki *pki);

@@ -3,7 +3,6 @@
  * A revocation list by a test PKI's root.
  */
 #include "snp_pki_internal.h"
-#include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
 #define CRL_DAYS 46

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where a test PKI leaves this process: the folder of cached keys, the folder that a daemon is
- * pointed at, and the table that a guest gets.
- *
- * Each file is replaced whole, by rename, so that a reader finds the old one or the new one, and
- * several programs may fill the same folder. A temporary file's name starts with a dot. Errors are
- * negative errnos; OpenSSL failing to encode is -EIO.
+ * Where a test PKI leaves this process: the folder of cached keys, a daemon's folder, a guest's
+ * table. Each file is replaced whole, by rename (temporary names start with a dot), so several
+ * programs may fill one folder. Negative errnos; where OpenSSL cannot encode, -EIO.
  */
 #include "snp_pki_files.h"
 #include "bytes.h"

@@ -32,6 +32,5 @@ int snp_pki_get_ca(struct snp_pki *pki, enum snp_pki_ca ca);
 /* RSASSA-PSS, SHA-384, MGF1 with SHA-384, 48 bytes of salt; not `pss`: RSASSA-PKCS1-v1_5. */
 EVP_MD_CTX *snp_pki_signer(EVP_PKEY *key, bool pss);
 
-/* Takes what an i2d_… function made. The caller frees *ret_der with free(), whatever OpenSSL
- * allocates with. */
+/* Takes what an i2d_… function made. *ret_der is the caller's, for free(). */
 int snp_pki_take_der(unsigned char *out, int size, uint8_t **ret_der, size_t *ret_size);

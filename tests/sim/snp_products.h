@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the test PKI and the judge of reports know of each of AMD's products, written apart from the
- * table that the product has.
+ * What the test PKI and the judge of reports know of AMD's products, apart from the product's
+ * table.
  */
 #pragma once
 

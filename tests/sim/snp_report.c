@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attestation reports: made, and judged.
+ * Attestation reports, made and judged. Made by the SEV-SNP firmware ABI, table
+ * "ATTESTATION_REPORT": 0x4a0 bytes, ECDSA P-384 with SHA-384 over bytes 0 … 0x29f, R and S as 72
+ * little-endian bytes each.
  *
- * Making follows the SEV-SNP firmware ABI, table "ATTESTATION_REPORT": 0x4a0 bytes, ECDSA P-384
- * with SHA-384 over bytes 0 … 0x29f, R and S as 72 little-endian bytes each.
- *
- * Judging is what a relying party does with a guest's report and the certificate table that came
- * with it. It trusts nothing that it reads: the table is walked with bounds, each certificate must
- * be one whole DER structure, the root must be one that is trusted by fingerprint, every signature
- * in the chain must be RSASSA-PSS with SHA-384 by an RSA-4096 key, names and dates must fit, and
- * the leaf's extensions must name the TCB and the chip of the report. The comparison of TCBs comes
- * before the report's signature: both fail where a chain is older than the firmware's key, and the
- * TCB is the better explanation.
- *
- * It shares only bytes.h with the product. No state; safe in any thread.
+ * Judged as a relying party does, with the certificate table that came along. It trusts nothing:
+ * the table is walked with bounds, each certificate is one whole DER structure, the root is trusted
+ * by fingerprint, every signature is RSASSA-PSS with SHA-384 by an RSA-4096 key, names and dates
+ * fit, and the leaf names the report's TCB and chip. TCBs are compared before the report's
+ * signature: both fail where a chain is too old, and the TCB explains it better. Shares only
+ * bytes.h with the product; no state.
  */
 #include "snp_report.h"
 #include "bytes.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SEV-SNP attestation reports, as the firmware makes them and as a relying party judges them. The
- * judge is written apart from the product's own parsers, because it judges what they do.
+ * SEV-SNP attestation reports, as the firmware makes them and a relying party judges them, apart
+ * from the product's own parsers.
  */
 #pragma once
 
@@ -64,9 +64,8 @@ enum snp_verdict {
 
 const char *snp_verdict_name(enum snp_verdict verdict);
 
-/* Judges a report by the table that came with it, at `now` (seconds since 1970). `trusted_ark` is
- * the SHA-256 of the root's DER; NULL: AMD's published roots. In `ret_why` (may be NULL) a
- * sentence, static text. */
+/* Judges a report by its table at `now` (seconds since 1970). `trusted_ark`: SHA-256 of the
+ * root's DER; NULL: AMD's published roots. `ret_why` (or NULL): a sentence, static text. */
 enum snp_verdict snp_report_verify(const uint8_t report[SNP_REPORT_SIZE], const uint8_t *table,
                                    size_t table_size, const uint8_t *trusted_ark, int64_t now,
                                    const char **ret_why);

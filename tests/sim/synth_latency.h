@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How long things took: a histogram of fixed size. Below 64 µs it is exact; above, a quantile is
- * too large by one part in 32 at most, and never above the largest value.
+ * A histogram of latencies: exact below 64 µs; above, a quantile is at most one part in 32 too
+ * large, and never over the largest value.
  */
 #pragma once
 

@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The synthetic VMM: vCPU threads around libcoco's answers to the two exits, and a thread that
- * drives the TD's GetQuotes.
- *
- * A vCPU thread is the loop that every VMM has: KVM_RUN, look at the exit, answer it, again. Here
- * it has up to two vCPUs, one of the SNP guest and one of the TD, and runs each until it halts. The
- * models' clock is the thread's own and is set from CLOCK_MONOTONIC before each KVM_RUN, so the
- * drivers' sleeps are real ones; meanwhile the thread sleeps on `changed`.
+ * drives the TD's GetQuotes. A vCPU thread loops as in every VMM: KVM_RUN, look at the exit, answer
+ * it. It has up to two vCPUs, the SNP guest's and the TD's, and runs each until it halts. The
+ * models' clock is set from CLOCK_MONOTONIC before each KVM_RUN, so the drivers' sleeps are real,
+ * on `changed`.
  *
  * Everything of a vCPU belongs to its thread; `lock` guards `stopping`, `finish_by_us` and the
- * numbers. Guests, models and what libcoco has of them are made in synth_vmm_new and freed in
- * synth_vmm_free, when no thread runs.
- *
- * How long a quote took, and how it ended, is read off the status that libcoco stores into the
- * guest's buffer: IN_FLIGHT first, a final one last.
+ * numbers. Guests and models are made in synth_vmm_new and freed in synth_vmm_free, when no thread
+ * runs. A quote's time and end are read off the status that libcoco stores into the guest's buffer:
+ * IN_FLIGHT first, a final one last.
  */
 #include "synth_vmm.h"
 #include "measure.h"
@@ -22,10 +18,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 /* Guest memory: each vCPU's driver has its own pages. */
 #define SNP_BASE   UINT64_C(0x10000000)

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A synthetic VMM: what a VMM does with libcoco, on the model of KVM (kvm_model.h) instead of the
- * real one. It runs an SNP guest, a TD, or both; each of its vCPU threads runs one vCPU of each and
- * answers both exits. The guests fetch reports and quotes for as long as it runs, by the real
- * clock.
- *
- * The SNP guest's programs are of both styles: configfs-tsm on vCPUs with even numbers, the ioctl
- * on the others.
+ * A synthetic VMM: libcoco on the model of KVM (kvm_model.h). It runs an SNP guest, a TD, or both;
+ * each vCPU thread runs one vCPU of each and answers both exits. The guests fetch reports and
+ * quotes all the time, by the real clock; SNP programs use configfs-tsm on even vCPUs and the ioctl
+ * on odd ones.
  */
 #pragma once
 
@@ -19,8 +16,7 @@
 
 #define SYNTH_VMM_VCPUS_MAX 16u
 
-/* Called on a vCPU's thread when a guest's request has ended, for judging it: snp_guest_judge(),
- * tdx_guest_judge(). */
+/* Judges a guest's request that has ended, on the vCPU's thread: snp_guest_judge() and so on. */
 typedef void synth_snp_judge(void *userdata, unsigned vcpu, const struct snp_guest *guest);
 typedef void synth_tdx_judge(void *userdata, unsigned vcpu, const struct tdx_guest *guest);
 

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * synth_vmm: the synthetic VMM as a program, against any cocod. `synth_vmm --help` lists the
- * options.
- *
- * With --snp the host's firmware is a model in this process: it signs with the VCEK's key in a
- * folder that snp_pki filled, so cocod must serve that folder's chain. Exit status 0: every guest
- * got what it asked for, and all of it verified.
+ * synth_vmm: the synthetic VMM as a program, against any cocod (`synth_vmm --help`). With --snp the
+ * firmware is a model here, signing with the VCEK's key in a folder of snp_pki's, whose chain cocod
+ * must serve. Exit status 0: every guest got what it asked for, verified.
  */
 #include "synth_vmm.h"
 #include <coco/base.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tdreport SEED: writes a TDREPORT of 1024 bytes to standard output, with right hashes and the
- * simulated MAC (tdx_quote.h); another SEED, another TD.
+ * tdreport SEED: writes a TDREPORT of 1024 bytes, with right hashes and the simulated MAC
+ * (tdx_quote.h).
  */
 #include "tdx_quote.h"
 #include <stdio.h>

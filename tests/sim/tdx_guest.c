@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The model of Linux's tdx-guest driver.
+ * The model of Linux's tdx-guest driver. It has one shared buffer and one lock. It clears the
+ * buffer, puts header (version, the TDREPORT's length) and TDREPORT into it and makes the GetQuote
+ * call; any R10 but SUCCESS is failure, without a second try. Then it looks at the status once a
+ * second while that says "in flight", for 30 s. Any final status is an answer: with an error, too,
+ * the quote is out_len bytes long, so a host sets out_len to 0.
  *
- * The driver has one shared buffer and one lock around it. It clears the buffer, puts the header
- * (version, the TDREPORT's length) and the TDREPORT into it, and makes the GetQuote call. Any R10
- * but SUCCESS is failure, without a second try. Then it looks at the header's status once a second
- * while that says "in flight", for 30 s. It takes whatever final status it finds for an answer:
- * with an error the quote is out_len bytes long like any other, so a host sets out_len to 0.
- *
- * A status that is still "in flight" when the driver has given up means that the host owns the
- * buffer for as long as it says so: each later request fails with EBUSY. The model keeps looking at
- * the buffer as the driver does, so a host that writes a final status after all frees it.
- *
- * The header is read with acquire semantics before the rest, since the host writes the quote first
- * and the status last, from whichever thread. The model also looks at what the driver does not: an
- * out_len beyond the buffer, and the page behind it.
+ * A status "in flight" after the driver has given up means that the host still owns the buffer:
+ * each later request fails with EBUSY, until a final status comes. The header is read with acquire
+ * semantics first, since the host writes the status last, from any thread. The model also looks at
+ * what the driver does not: an out_len beyond the buffer, and the page behind it.
  */
 #include "tdx_guest.h"
 #include "bytes.h"

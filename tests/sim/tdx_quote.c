@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * TDREPORTs and TD quotes for tests: how to make them and how to judge them, with OpenSSL.
+ * TDREPORTs and TD quotes for tests, made and judged with OpenSSL. The maker plays the quoting
+ * enclave: it copies the TDREPORT into a quote body by the enclave's rules and signs header and
+ * body with an attestation key, whose hash is in a QE report that a PCK key signs; its chain (leaf,
+ * intermediate, root) is in the quote. The judge walks back and believes nothing but the chain's
+ * root.
  *
- * The maker plays the quoting enclave: it copies the TDREPORT into a quote body by the enclave's
- * own rules and signs header and body with an attestation key. A QE report carries the hash of that
- * key, and is signed by a PCK key whose certificate chain (leaf, intermediate, root, as Intel
- * orders it) is in the quote. The judge walks the same way back and believes nothing that the quote
- * says about itself but the chain's root.
- *
- * Offsets here are written out on purpose: this file is the second opinion on proto/tdx.c and
- * shares nothing with it. A made TDREPORT carries, in place of the MAC that only a CPU can make,
- * the SHA-256 of what the MAC would cover.
+ * This is the second opinion on proto/tdx.c: it shares nothing with it, and writes its offsets out.
+ * In place of the MAC that only a CPU can make, a made TDREPORT has the SHA-256 of what it would
+ * cover.
  */
 #include "tdx_quote.h"
 #include <errno.h>
@@ -467,19 +465,17 @@ static const char *judge_binding(const struct parts *q, const uint8_t *report)
 
 #define CHAIN_MAX 8
 
-/* The leaf's key, owned by the caller, if each certificate of the chain is signed by the next and
- * the last by itself. */
+/* The leaf's key (the caller's) if each certificate is signed by the next, the last by itself. */
 static EVP_PKEY *judge_chain(const uint8_t *pem, size_t size)
 {
     BIO *bio = BIO_new_mem_buf(pem, (int)size);
     X509 *certs[CHAIN_MAX] = {NULL};
     EVP_PKEY *leaf_key = NULL;
     int n = 0;
-    bool good;
 
     while (bio && n < CHAIN_MAX && (certs[n] = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL)
         n++;
-    good = n >= 2;
+    bool good = n >= 2;
     for (int i = 0; good && i < n; i++) {
         X509 *issuer = certs[i + 1 < n ? i + 1 : i];
         good = X509_NAME_cmp(X509_get_issuer_name(certs[i]), X509_get_subject_name(issuer)) == 0 &&

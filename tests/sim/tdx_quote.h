@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Makes TDREPORTs and signed TD quotes, and judges quotes. For the simulators, models and tests;
- * independent of proto/tdx.c, so that neither can hide the other's mistakes.
+ * Makes TDREPORTs and signed TD quotes, and judges quotes; independent of proto/tdx.c, so that
+ * neither hides the other's mistakes.
  */
 #pragma once
 
@@ -21,12 +21,10 @@ void tdx_make_tdreport(uint64_t seed, const uint8_t *report_data, uint8_t out[TD
 /* Sets both hashes and the simulated MAC after a field was changed. */
 void tdx_seal_tdreport(uint8_t tdreport[TDX_TDREPORT_SIZE]);
 
-/* Type and both hashes, as the quoting enclave checks them; with `check_mac` the simulated MAC too
- * (SHA-256 of bytes 0 to 223). */
+/* Type and hashes, as the QE checks them; `check_mac`: the simulated MAC too (SHA-256). */
 bool tdx_tdreport_good(const uint8_t tdreport[TDX_TDREPORT_SIZE], bool check_mac);
 
-/* Attestation key, QE report and a PCK-shaped chain, all P-256, made at random. Any number of
- * threads may make quotes with one signer. */
+/* Attestation key, QE report, PCK-shaped chain, P-256, random. Any number of threads may sign. */
 struct tdx_signer;
 struct tdx_signer *tdx_signer_new(void);
 void tdx_signer_free(struct tdx_signer *signer);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The time that the models of guests live in. Whoever steps a model moves its clock: a test by
- * adding, a demonstration by mapping CLOCK_MONOTONIC into it. Loads and stores are atomic, so one
- * clock may be shared by models that run in several threads.
+ * The time that guests' models live in, moved by whoever steps them: by adding, or from
+ * CLOCK_MONOTONIC. Loads and stores are atomic: models of several threads may share a clock.
  */
 #pragma once
 

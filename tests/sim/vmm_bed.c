@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * vmm_bed.h: the callbacks are the model's, counted and made to fail at will; cocod is one function
- * that answers what has arrived. Time passes only in bed_advance_ms().
+ * vmm_bed.h: the model's callbacks, counted and made to fail at will, and a cocod in one function.
  */
 #include "vmm_bed.h"
-#include "coco_limits.h"
 #include "status.h"
 #include <errno.h>
 #include <fcntl.h>

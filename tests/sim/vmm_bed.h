@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A VMM made of libcoco and the model of KVM, and a cocod played by the test, all in one thread on
- * one virtual clock: nothing waits, and every interleaving is the test's choice.
+ * A VMM of libcoco and the model of KVM, and a cocod played by the test, in one thread on one
+ * virtual clock: nothing waits, and every interleaving is the test's choice.
  */
 #pragma once
 
@@ -79,8 +79,7 @@ bool bed_init(struct bed *bed, enum kvm_model_type type,
               void (*change)(struct coco_vmm_options *options));
 void bed_done(struct bed *bed);
 
-/* The VM goes on in another process: quiesced, everything of libcoco's ended, and made anew. False:
- * it could not be quiesced at once. */
+/* The VM goes on in another process, all of libcoco's made anew. False: not quiet at once. */
 bool bed_migrate(struct bed *bed);
 
 /* cocod takes its turn: everything that has arrived is handled. */

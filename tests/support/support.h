@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests share. A test program is its TEST()s; its main() is in check_main.c.
+ * What the tests share, with what most of them need of the C library. A test program is its
+ * TEST()s; its main() is in check_main.c.
  */
 #pragma once
 
 #include <assert.h>
 #include <check.h>
+#include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 /* A test: TEST(what_it_shows) { … }. Those of a file run in their order, each in a process of its
  * own. */

@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Load on an installed cocod, as VMMs make it: one thread and one client a vCPU, each asking for
- * the certificate table, or a quote, at a fixed rate, whatever happens to the daemon meanwhile.
+ * the certificate table, or a quote, at a fixed rate.
  *
- *     load CLIENTS RATE    asks until SIGTERM, then prints one line and ends with 0 where no call
- * failed
- *     load --quotes CLIENTS RATE    the same for quotes, each client for a TD of its own
- *     load --who           prints whom the socket leads to, as the kernel names it, and reports a
- * guest event load --hold N EACH   N sessions of N / EACH processes, each asked once; "ready", held
- * until SIGTERM
- *     load --hang PID TID  stops one thread of a process, which no signal can do, until SIGTERM
+ *   load CLIENTS RATE           asks until SIGTERM, then prints a line; 0: no call failed
+ *   load --quotes CLIENTS RATE  the same for quotes, each client for a TD of its own
+ *   load --who                  prints the peer of the socket, and reports a guest event
+ *   load --hold N EACH          N sessions of N / EACH processes, each asked once; "ready", held
+ *                               until SIGTERM
+ *   load --hang PID TID         stops one thread of a process until SIGTERM
  *
- * The schedule is fixed: a call that took long is followed by those that were due meanwhile, so
- * that the number of calls is clients x rate x time, and an outage hides nothing. A call fails that
- * does not bring the whole table, equal to the first one seen, or the quote of its TD, within
- * CALL_MS. "ready" is printed once each client has its first table.
+ * Calls that were due during a long one follow it, so an outage hides nothing. A call fails that
+ * does not bring the whole table, equal to the first one, or the quote of its TD, within CALL_MS.
+ * "ready" is printed once each client has its first table.
  */
 #include "measure.h"
 #include <coco/coco.h>
@@ -24,14 +22,12 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <tdx_quote.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CALL_MS     10000u

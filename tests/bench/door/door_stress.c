@@ -1,34 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a good client of the QGS front door feels of hostile ones: `make bench-door`.
+ * What a good client of the QGS front door feels of hostile ones: `make bench-door`. cocod as a
+ * process, a simulated QGS of 4 threads and 5 ms a quote, and a client that asks like QEMU, one
+ * checked quote after the other.
  *
- * cocod as a process, a simulated QGS of 4 threads and 5 ms a quote, and one good client that asks
- * like QEMU, one quote after the other, each checked. First quiet; then beside three processes that
- * send a million bytes of fuzz, connect and leave 1000 times a second, and keep 1000 connections
- * dripping. Both runs are of the same process, machine and minute: only their ratio says anything.
- *
- * It fails where an answer is wrong or missing, where the attackers did not get to do what they are
- * for, or where the good client's p99 is more than twice the quiet one.
+ * First quiet; then beside three processes that send a million bytes of fuzz, connect and leave
+ * 1000 times a second, and keep 1000 connections dripping. It fails where an answer is wrong or
+ * missing, where the attackers did not do their work, or where the client's p99 is over twice the
+ * quiet one of the same run.
  */
 #include "integration/host.h"
 #include "local_socket.h"
 #include "measure.h"
 #include "qgs_msg.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define RUN_US        10000000u
 #define WARM_UP       50
@@ -245,17 +236,13 @@ static void show(const char *name, struct figures *figures)
 
 static void start(void)
 {
-    char text[4096];
-
     host_open(&host);
     host_start_usual_qgs(&host);
     snprintf(door.sun_path, sizeof(door.sun_path), "%.90s/door.sock", host.dir);
-    snprintf(text, sizeof(text),
-             "[cocod]\nlog_level = error\n[quotes]\nqgs = unix:%s\nslots = 4\n"
-             "[qgs_door]\nlisten = unix:%s\n[limits]\npeers_per_account = 4000\n",
-             host.qgs, door.sun_path);
-    host_configure(&host, text);
-    host_start(&host);
+    host_serve(&host,
+               "[cocod]\nlog_level = error\n[quotes]\nqgs = unix:%s\nslots = 4\n"
+               "[qgs_door]\nlisten = unix:%s\n[limits]\npeers_per_account = 4000\n",
+               host.qgs, door.sun_path);
 }
 
 FIXTURE(.timeout_s = 120);

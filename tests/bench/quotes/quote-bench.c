@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * quote-bench: what cocod costs and gives between VMs and a quoting service. All rows of one run
- * meet the same simulator and machine, and take turns where they are compared.
+ * quote-bench: what cocod costs and gives between VMs and a quoting service. All rows of a run meet
+ * the same simulator and machine, and take turns where they are compared.
  *
- *   latency      one quote from an idle QGS: by a client that connects to the simulator directly,
- *                through cocod without and with the signature check; beside an echo of messages of
- *                the same sizes over a Unix socket. What cocod adds is p50 through it less p50 of
- *                the direct client; it may be two of the echo's p50 of the same round
- *   throughput   64 VMs (processes), 4 slots: share of slots ÷ service time
- *   fairness     one VM with 16 requests in flight, 63 with one: p99 of the 63, Jain's index
+ *   latency     one quote from an idle QGS: by a direct client; through cocod, without and with the
+ *               signature check; beside an echo of messages of the same sizes. p50 through cocod
+ *               less p50 of the direct client may be two of the echo's p50 of the same round
+ *   throughput  64 VMs (processes), 4 slots: share of slots ÷ service time
+ *   fairness    one VM with 16 requests in flight, 63 with one: p99 of the 63, Jain's index
  *
  * Every child dies with this program (PR_SET_PDEATHSIG); the folder is removed at the end.
  */
@@ -18,20 +17,14 @@
 #include "qgs_msg.h"
 #include "tdx_quote.h"
 #include "wire.h"
-#include <errno.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #define SLOTS    4
 #define VMS      64
@@ -128,8 +121,7 @@ static int connect_to(const char *name)
     return unix_connect(path, 0);
 }
 
-/* Until somebody listens there. For the simulator the file is enough: it must not be connected to
- * without a request. */
+/* Until somebody listens there. The simulator's file is enough: each connection must ask. */
 static void wait_for(const char *name)
 {
     char path[64];

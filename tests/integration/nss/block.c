@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A name service that answers "not found", and not at all while the file that COCO_NSS_HANGS names
- * is there: what a directory server that has gone away is to those who ask it.
+ * A name service that answers "not found", and nothing while the file that COCO_NSS_HANGS names is
+ * there.
  */
 #include <errno.h>
 #include <grp.h>

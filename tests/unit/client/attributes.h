@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * For tests of what changes memory attributes: what the VMM's set_memory_attributes says, one call
- * after the other.
+ * What the VMM's set_memory_attributes says, one call after the other.
  */
 #pragma once
 
 #include "bed_fixture.h"
-#include <errno.h>
 
 static int fails[4000]; /* what set_memory_attributes says, one after the other */
 static unsigned n_calls;

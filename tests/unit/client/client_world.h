@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The world of a test of the poll layer: a client on a clock that the test moves; its server is the
- * other end of a socketpair, in the same thread, and says what the test wants. Nothing here waits
- * for time. Included by one program each.
+ * The world of a test of the poll layer: a client on a clock that the test moves, and its server at
+ * the other end of a socketpair, in the same thread. Nothing waits for time.
  */
 #pragma once
 
@@ -10,13 +9,9 @@
 #include "fake_server.h"
 #include "status.h"
 #include "support.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 static uint64_t clock_now_ns;
 

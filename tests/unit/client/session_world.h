@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The world of a test of the session layer: an allocator that counts, a stream of messages that the
- * test makes, and the events that came of it. Included by one program each.
+ * The world of a test of the session layer: an allocator that counts, a stream of messages, and the
+ * events of it.
  */
 #pragma once
 
@@ -10,11 +10,7 @@
 #include "status.h"
 #include "support.h"
 #include "wire.h"
-#include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 /* --- an allocator that counts, and fails when told ------------------------------------------- */
 

@@ -1,22 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The blocking layer against a server in a thread, on real time but without waiting for it: where a
- * pause or a deadline is meant to pass it is one of milliseconds.
+ * The blocking layer against a server in a thread. Where a pause or a deadline passes, it is
+ * milliseconds.
  */
 #include "coco/client.h"
 #include "fake_server.h"
 #include "measure.h"
 #include "status.h"
 #include "support.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 /* --- a server that can be told --------------------------------------------------------------- */
 
@@ -147,19 +141,31 @@ static void teardown(void)
 
 static const uint8_t report[COCO_API_TDREPORT_SIZE] = {0x81, 9};
 
+static uint8_t buf[COCO_API_TABLE_MAX + 1];
+static struct coco_certs_result result;
+static size_t size;
+
+/* The status, or negative errno. */
+static int certs(uint64_t npages, int timeout_ms)
+{
+    int r = coco_certs_get(client, npages, buf, npages * 4096, timeout_ms, &result);
+    return r < 0 ? r : (int)result.status;
+}
+
+static int quote(int timeout_ms)
+{
+    return coco_quote_get(client, report, buf, 2000, timeout_ms, &size);
+}
+
 FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
 
 /* --- answers --------------------------------------------------------------------------------- */
 
 TEST(certificates)
 {
-    static uint8_t buf[COCO_API_TABLE_MAX + 1];
-    struct coco_certs_result result;
-
     memset(buf, 0, sizeof(buf));
     script.table = 5000;
-    ck_assert_int_eq(coco_certs_get(client, 2, buf, 8192, 1000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
+    ck_assert_int_eq(certs(2, 1000), COCO_STATUS_OK);
     ck_assert_uint_eq(result.table_size, 5000);
     ck_assert_uint_eq(result.npages, 2);
     ck_assert_uint_eq(result.generation, 3);
@@ -167,8 +173,7 @@ TEST(certificates)
     ck_assert_int_eq(buf[5000], 0);
     ck_assert_uint_eq(script.npages, 2);
 
-    ck_assert_int_eq(coco_certs_get(client, 1, buf, 4096, 1000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_ENOSPC);
+    ck_assert_int_eq(certs(1, 1000), COCO_STATUS_ENOSPC);
     ck_assert_uint_eq(result.npages, 2);
     ck_assert_uint_eq(result.table_size, 0);
 
@@ -196,24 +201,18 @@ TEST(certificates)
 
 TEST(quotes_and_pings)
 {
-    uint8_t buf[2000];
-    size_t size = 77;
-
     ck_assert_int_eq(coco_ping(client, 1000), 0);
-    ck_assert_int_eq(coco_quote_get(client, report, buf, sizeof(buf), 1000, &size), 0);
+    ck_assert_int_eq(quote(1000), 0);
     ck_assert_uint_eq(size, 1000);
     ck_assert_int_eq(memcmp(buf, report, 1000), 0);
     size = 77;
     script.status = COCO_EBADMSG;
-    ck_assert_int_eq(coco_quote_get(client, report, buf, sizeof(buf), 1000, &size),
-                     -COCO_STATUS_EBADMSG);
+    ck_assert_int_eq(quote(1000), -COCO_STATUS_EBADMSG);
     script.status = 4711; /* not in the contract: EIO */
-    ck_assert_int_eq(coco_quote_get(client, report, buf, sizeof(buf), 1000, &size),
-                     -COCO_STATUS_EIO);
+    ck_assert_int_eq(quote(1000), -COCO_STATUS_EIO);
     ck_assert_uint_eq(size, 77);
     script.silent = 1;
-    ck_assert_int_eq(coco_quote_get(client, report, buf, sizeof(buf), 20, &size),
-                     -COCO_STATUS_ETIMEDOUT);
+    ck_assert_int_eq(quote(20), -COCO_STATUS_ETIMEDOUT);
     ck_assert_int_eq(coco_quote_get(client, NULL, buf, sizeof(buf), 20, &size),
                      -COCO_STATUS_EINVAL);
     ck_assert_int_eq(coco_quote_get(client, report, buf, 0, 20, &size), -COCO_STATUS_EINVAL);
@@ -222,16 +221,12 @@ TEST(quotes_and_pings)
 
 TEST(nothing_is_allocated_on_the_hot_path)
 {
-    static uint8_t buf[COCO_API_TABLE_MAX];
-    struct coco_certs_result result;
-
     script.table = 4772;
     ck_assert_int_eq(coco_connect(client, 1000), 0);
     size_t before = n_allocs;
     ck_assert_uint_gt(before, 0);
     for (int i = 0; i < 1000; i++) {
-        ck_assert_int_eq(coco_certs_get(client, 4, buf, sizeof(buf), 1000, &result), 0);
-        ck_assert_uint_eq(result.status, COCO_STATUS_OK);
+        ck_assert_int_eq(certs(4, 1000), COCO_STATUS_OK);
     }
     ck_assert_uint_eq(n_allocs, before);
 }
@@ -240,14 +235,10 @@ TEST(nothing_is_allocated_on_the_hot_path)
 
 TEST(busy_is_asked_again_within_the_deadline)
 {
-    uint8_t buf[4096];
-    struct coco_certs_result result;
-
     ck_assert_int_eq(coco_connect(client, 1000), 0);
     script.eagain = 2;
     uint64_t begin_ms = monotonic_ms();
-    ck_assert_int_eq(coco_certs_get(client, 1, buf, sizeof(buf), 5000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
+    ck_assert_int_eq(certs(1, 5000), COCO_STATUS_OK);
     ck_assert_uint_eq(script.requests, 3);
     ck_assert_uint_ge(monotonic_ms() - begin_ms, 30 - 2); /* 10 and 20 */
     ck_assert_uint_lt(script.last_ms, 5000);              /* what remained */
@@ -255,43 +246,34 @@ TEST(busy_is_asked_again_within_the_deadline)
     /* For ever busy: EAGAIN, not long after the deadline. */
     script.eagain = UINT32_MAX;
     begin_ms = monotonic_ms();
-    ck_assert_int_eq(coco_certs_get(client, 1, buf, sizeof(buf), 60, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_EAGAIN);
+    ck_assert_int_eq(certs(1, 60), COCO_STATUS_EAGAIN);
     ck_assert_uint_lt(monotonic_ms() - begin_ms, 1000);
     ck_assert_int_eq(coco_ping(client, 25), -COCO_STATUS_EAGAIN);
 }
 
 TEST(who_holds_a_lease_does_not_wait_for_an_update)
 {
-    uint8_t buf[4096];
-    struct coco_certs_result result;
     int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 
     script.lease_fd = fd;
     ck_assert_int_eq(coco_connect(client, 1000), 0);
     ck_assert_int_eq(coco_lease_lock(client, 0), 0);
     script.eagain = 1;
-    ck_assert_int_eq(coco_certs_get(client, 1, buf, sizeof(buf), 60000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_EAGAIN);
+    ck_assert_int_eq(certs(1, 60000), COCO_STATUS_EAGAIN);
     ck_assert_uint_eq(script.requests, 1);
     ck_assert_int_eq(coco_lease_unlock(client, 0), 0);
     script.eagain = 1;
-    ck_assert_int_eq(coco_certs_get(client, 1, buf, sizeof(buf), 60000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
+    ck_assert_int_eq(certs(1, 60000), COCO_STATUS_OK);
     close(fd);
 }
 
 TEST(serving_again_ends_the_pause)
 {
-    uint8_t buf[4096];
-    struct coco_certs_result result;
-
     ck_assert_int_eq(coco_connect(client, 1000), 0);
     script.note = 1;
     script.eagain = 20; /* more than 3 s of pauses */
     uint64_t begin_ms = monotonic_ms();
-    ck_assert_int_eq(coco_certs_get(client, 1, buf, sizeof(buf), 60000, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_OK);
+    ck_assert_int_eq(certs(1, 60000), COCO_STATUS_OK);
     ck_assert_uint_lt(monotonic_ms() - begin_ms, 2000);
 }
 
@@ -299,37 +281,30 @@ TEST(serving_again_ends_the_pause)
 
 TEST(a_closed_connection_costs_a_moment)
 {
-    uint8_t buf[2000];
-    size_t size;
-
     script.closes = 3;
-    ck_assert_int_eq(coco_quote_get(client, report, buf, sizeof(buf), 10000, &size), 0);
+    ck_assert_int_eq(quote(10000), 0);
     ck_assert_uint_eq(script.requests, 4);
     ck_assert_uint_le(script.last_ms, 10000);
 }
 
 static void *restart(void *userdata)
 {
-    struct timespec pause = {.tv_nsec = 30000000};
-
     (void)userdata;
     while (script.requests == 0)
         nanosleep(&(const struct timespec){.tv_nsec = 1000000}, NULL);
     fake_server_stop(server);
-    nanosleep(&pause, NULL);
+    usleep(30000);
     serve();
     return NULL;
 }
 
 TEST(a_call_survives_a_restart_of_the_server)
 {
-    uint8_t buf[2000];
-    size_t size;
     pthread_t thread;
 
     script.silent = 1;
     ck_assert_int_eq(pthread_create(&thread, NULL, restart, NULL), 0);
-    ck_assert_int_eq(coco_quote_get(client, report, buf, sizeof(buf), 10000, &size), 0);
+    ck_assert_int_eq(quote(10000), 0);
     pthread_join(thread, NULL);
     ck_assert_uint_eq(size, 1000);
     ck_assert_uint_eq(script.requests, 2);
@@ -351,37 +326,26 @@ TEST(a_restart_between_calls)
 
 TEST(nobody_there)
 {
-    uint8_t buf[4096];
-    struct coco_certs_result result;
-
     fake_server_stop(server);
     server = NULL;
-    ck_assert_int_eq(coco_certs_get(client, 1, buf, sizeof(buf), 30, &result), 0);
-    ck_assert_uint_eq(result.status, COCO_STATUS_EAGAIN);
+    ck_assert_int_eq(certs(1, 30), COCO_STATUS_EAGAIN);
     ck_assert_int_eq(coco_connect(client, 30), -ENOENT);
     ck_assert_int_eq(coco_connect(client, 0), -EINVAL);
 }
 
 TEST(refused_for_good_is_said_at_once)
 {
-    uint8_t buf[2000];
-    size_t size;
-
     script.hello = COCO_EACCES;
     ck_assert_int_eq(coco_connect(client, 60000), -EACCES);
     coco_client_free(client);
     client = new_client();
-    ck_assert_int_eq(coco_quote_get(client, report, buf, sizeof(buf), 60000, &size),
-                     -COCO_STATUS_EACCES);
+    ck_assert_int_eq(quote(60000), -COCO_STATUS_EACCES);
 }
 
 TEST(a_given_descriptor_is_not_waited_for)
 {
     struct coco_client_options options;
     struct coco_client *c = NULL;
-    uint8_t buf[4096];
-    struct coco_certs_result result;
-    size_t size;
     int fds[2];
 
     ck_assert_int_eq(pipe(fds), 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The poll layer and its connection: pauses, servers that are silent or break the protocol, and
- * what comes as a descriptor.
+ * The poll layer and its connection: pauses, servers that are silent or break the protocol,
+ * descriptors.
  */
 #include "client_world.h"
 

@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the shared library shows and what it needs: its exports are the functions of the public
- * headers and of the map, one for one; its imports are the few functions of the C library that it
- * means to use, so no thread, no signal handler, no stdio, no environment and no locale.
+ * The shared library's exports are the functions of the public headers and of the map, one for one.
+ * Its imports are the few functions of the C library that it means to use: no thread, signal
+ * handler, stdio, environment or locale.
  */
 #include "coco/coco.h"
 #include "support.h"
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define NAMES_MAX 128
 
@@ -56,8 +52,7 @@ static void nm(const char *option, struct names *names)
     sort(names);
 }
 
-/* Words "coco_…" that `behind` stands right behind, in the lines that begin with `line_start` or
- * follow such a line up to its ';'. */
+/* Words "coco_…" right after `behind`, in lines that begin with `line_start` or go on from one. */
 static void words(const char *path, const char *line_start, char behind, struct names *names)
 {
     size_t size;

@@ -3,52 +3,15 @@
  * Leases against another process that wants the whole range for writing, as an updater does; and
  * that a lease outlives the session it was taken in. PROTOCOL.md "The lease".
  */
-#include "coco/client.h"
-#include "fake_server.h"
-#include "support.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
+#include "client_world.h"
 #include <sys/wait.h>
-#include <unistd.h>
 
 #define BASE  COCO_LEASE_BASE_MIN
 #define BYTES 16
 
 static char table_path[256];
-static struct coco_client *client;
-static int server_fd;
 static uint64_t next_base;
 static uint32_t next_bytes;
-static uint64_t clock_now_ns;
-
-static uint64_t test_clock(void *userdata)
-{
-    (void)userdata;
-    return clock_now_ns;
-}
-
-static int test_connect(void *userdata)
-{
-    int fds[2];
-
-    (void)userdata;
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    server_fd = fds[1];
-    return fds[0];
-}
-
-static void turn(void)
-{
-    struct pollfd p = {.fd = coco_client_fd(client), .events = coco_client_events(client)};
-    int n = poll(&p, 1, 0);
-
-    ck_assert_int_eq(coco_client_process(client, n > 0 ? p.revents : 0), 0);
-}
 
 /* The server's half of a new session, with a descriptor of its own where `lease`. */
 static void accept_session(bool lease)
@@ -57,9 +20,8 @@ static void accept_session(bool lease)
     struct fake_request request;
     int fd = lease ? open(table_path, O_RDONLY | O_CLOEXEC) : -1;
 
-    turn();
-    ck_assert_int_eq(fake_recv(server_fd, &request), 1);
-    ck_assert_uint_eq(request.header.type, COCO_HELLO);
+    ck_assert_int_eq(turn(), 0);
+    expect(COCO_HELLO, &request);
     if (lease) {
         hello.lease_base = next_base;
         hello.lease_bytes = next_bytes;
@@ -67,7 +29,7 @@ static void accept_session(bool lease)
     ck_assert_int_eq(fake_reply_hello(server_fd, &hello, fd), 0);
     if (fd >= 0)
         close(fd);
-    turn();
+    ck_assert_int_eq(turn(), 0);
     ck_assert_int_eq(coco_client_error(client), 0);
 }
 
@@ -75,31 +37,27 @@ static void break_session(void)
 {
     close(server_fd);
     server_fd = -1;
-    turn();
-    clock_now_ns += 2000000000;
+    ck_assert_int_eq(turn(), 0);
+    advance_ms(2000);
 }
 
-static void setup(void)
+static void make_client(void *(*alloc)(size_t size))
 {
-    struct coco_client_options options;
+    struct coco_client_options options = test_options();
 
+    options.features = COCO_USE_LEASE;
+    options.alloc = alloc;
+    options.free = alloc ? free : NULL;
+    start(&options);
+}
+
+static void make_table(void)
+{
     (void)snprintf(table_path, sizeof(table_path), "%s/table", test_tmpdir());
     test_write_file(table_path, "", 0);
-    clock_now_ns = 1000000000;
     next_base = BASE;
     next_bytes = BYTES;
-    coco_client_options_init(&options);
-    options.connect = test_connect;
-    options.clock_ns = test_clock;
-    options.features = COCO_USE_LEASE;
-    ck_assert_int_eq(coco_client_new(&options, &client), 0);
-}
-
-static void teardown(void)
-{
-    coco_client_free(client);
-    if (server_fd >= 0)
-        close(server_fd);
+    make_client(NULL);
 }
 
 /* --- the updater: another process ------------------------------------------------------------ */
@@ -161,7 +119,7 @@ static void updater_end(pid_t pid, int leash)
     ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-FIXTURE(.setup = setup, .teardown = teardown);
+FIXTURE(.setup = make_table, .teardown = finish);
 
 /* --- tests ----------------------------------------------------------------------------------- */
 
@@ -215,22 +173,14 @@ static void *test_alloc(size_t size)
     return no_memory ? NULL : malloc(size);
 }
 
-/* Granted, but its descriptor cannot be kept: not a session without leases, but a broken one. What
- * was leased before stays so. */
+/* Granted, but its descriptor cannot be kept: a broken session. Earlier leases stay. */
 TEST(a_lease_that_cannot_be_kept_breaks_the_session)
 {
-    struct coco_client_options options;
     struct coco_server_info server;
     struct fake_request request;
 
-    coco_client_free(client);
-    coco_client_options_init(&options);
-    options.connect = test_connect;
-    options.clock_ns = test_clock;
-    options.features = COCO_USE_LEASE;
-    options.alloc = test_alloc;
-    options.free = free;
-    ck_assert_int_eq(coco_client_new(&options, &client), 0);
+    finish();
+    make_client(test_alloc);
     accept_session(true);
     ck_assert_int_eq(coco_lease_lock(client, 1), 0);
     break_session();
@@ -239,11 +189,11 @@ TEST(a_lease_that_cannot_be_kept_breaks_the_session)
         int fd = open(table_path, O_RDONLY | O_CLOEXEC);
         struct coco_hello_reply hello = fake_hello(COCO_FEATURE_LEASE);
         turn();
-        ck_assert_int_eq(fake_recv(server_fd, &request), 1);
+        expect(COCO_HELLO, &request);
         ck_assert_int_eq(fake_reply_hello(server_fd, &hello, fd), 0);
         close(fd);
         no_memory = 1;
-        turn();
+        ck_assert_int_eq(turn(), 0);
         no_memory = 0;
         ck_assert_int_eq(coco_client_error(client), -ENOMEM);
         ck_assert_int_eq(coco_client_server(client, &server), -ENOTCONN);
@@ -253,7 +203,7 @@ TEST(a_lease_that_cannot_be_kept_breaks_the_session)
         ck_assert(!updater_could_lock());
         close(server_fd);
         server_fd = -1;
-        clock_now_ns += 2000000000;
+        advance_ms(2000);
     }
     accept_session(true);
     ck_assert_int_eq(coco_lease_lock(client, 2), 0);

@@ -4,169 +4,59 @@
  */
 #include "session_world.h"
 
-static void bad_magic(void)
-{
-    put_fill(0x55, 32);
-}
-
-static void bad_flags(void)
-{
-    put_header(COCO_PING_REPLY, 3, 0, 0);
-    stream[6] = 1;
-}
-
-static void bad_reserved(void)
-{
-    put_header(COCO_PING_REPLY, 3, 0, 0);
-    stream[31] = 1;
-}
-
-static void request_from_server(void)
-{
-    put_header(COCO_PING, 3, 0, 0);
-}
-
-static void client_oneway_from_server(void)
-{
-    put_header(COCO_CANCEL, 3, 0, 0);
-}
-
-static void invalid_class(void)
-{
-    put_header(0xc000, 3, 0, 0);
-}
-
-static void wrong_id(void)
-{
-    put_header(COCO_PING_REPLY, 99, 0, 0);
-}
-
-static void wrong_type(void)
-{
-    put_header(COCO_PING_REPLY, 1, 0, 0);
-}
-
-static void same_reply_twice(void)
-{
-    put_header(COCO_PING_REPLY, 3, 0, 0);
-    put_header(COCO_PING_REPLY, 3, 0, 0);
-}
-
-static void second_hello(void)
-{
-    put_hello(&good_hello);
-}
-
-static void refused_after_accepted(void)
-{
-    put_header(COCO_HELLO_REPLY, 0, COCO_EACCES, 0);
-}
-
-static void ping_with_payload(void)
-{
-    put_header(COCO_PING_REPLY, 3, 0, COCO_QUOTE_MAX);
-}
-
-static void over_every_limit(void)
-{
-    put_header(COCO_QUOTE_REPLY, 2, 0, UINT32_MAX);
-}
-
-static void quote_over_the_room(void)
-{
-    put_header(COCO_QUOTE_REPLY, 2, 0, 5001);
-}
-
-static void quote_of_nothing(void)
-{
-    put_header(COCO_QUOTE_REPLY, 2, 0, 0);
-}
-
-static void error_with_payload(void)
-{
-    put_header(COCO_QUOTE_REPLY, 2, COCO_EIO, 1);
-}
-
-static void table_over_the_pages(void)
-{
-    put_certs(1, 0, 2, 4097);
-}
-
-static void table_over_the_limit(void)
-{
-    put_certs(4, 0, 5, 16385);
-}
-
-static void table_too_short(void)
-{
-    put_certs(1, 0, 1, 23);
-}
-
-static void table_size_differs(void)
-{
-    put_certs(1, 0, 1, 100);
-    stream[COCO_HEADER_SIZE + 12] = 99;
-}
-
-static void table_npages_differs(void)
-{
-    put_certs(4, 0, 1, 5000);
-}
-
-static void enospc_for_what_fits(void)
-{
-    put_certs(1, COCO_ENOSPC, 1, 0);
-}
-
-static void enospc_with_table(void)
-{
-    put_certs(1, COCO_ENOSPC, 2, 100);
-}
-
-static void short_notify(void)
-{
-    put_header(COCO_NOTIFY, 0, 0, 8);
-}
-
-static void notify_reserved(void)
-{
-    put_header(COCO_NOTIFY, 0, 0, 16);
-    put_fill(1, 16);
-}
-
-static void oneway_with_status(void)
-{
-    put_header(0x8100, 0, COCO_EIO, 0);
-}
-
-static void (*const breaches[])(void) = {
-    bad_magic,
-    bad_flags,
-    bad_reserved,
-    request_from_server,
-    client_oneway_from_server,
-    invalid_class,
-    wrong_id,
-    wrong_type,
-    same_reply_twice,
-    second_hello,
-    refused_after_accepted,
-    ping_with_payload,
-    over_every_limit,
-    quote_over_the_room,
-    quote_of_nothing,
-    error_with_payload,
-    table_over_the_pages,
-    table_over_the_limit,
-    table_too_short,
-    table_size_differs,
-    table_npages_differs,
-    enospc_for_what_fits,
-    enospc_with_table,
-    short_notify,
-    notify_reserved,
-    oneway_with_status,
+static const struct breach {
+    const char *what;
+    uint16_t type;
+    uint64_t id;
+    uint32_t status, length; /* a CERTS_REPLY's: of its table */
+    uint32_t npages;
+    bool twice;
+    bool filled; /* has its payload, each byte a 1 */
+    uint8_t at, byte;
+} breaches[] = {
+    {"bad magic", COCO_PING_REPLY, 3, .at = 0, .byte = 0x55},
+    {"bad flags", COCO_PING_REPLY, 3, .at = 6, .byte = 1},
+    {"bad reserved", COCO_PING_REPLY, 3, .at = 31, .byte = 1},
+    {"a request from the server", COCO_PING, .id = 3},
+    {"a client's one-way from the server", COCO_CANCEL, .id = 3},
+    {"an invalid class", 0xc000, .id = 3},
+    {"a wrong id", COCO_PING_REPLY, .id = 99},
+    {"a wrong type", COCO_PING_REPLY, .id = 1},
+    {"the same reply twice", COCO_PING_REPLY, 3, .twice = true},
+    {"a second HELLO", .type = COCO_HELLO_REPLY},
+    {"refused after accepted", COCO_HELLO_REPLY, .status = COCO_EACCES},
+    {"a ping with a payload", COCO_PING_REPLY, 3, .length = COCO_QUOTE_MAX},
+    {"over every limit", COCO_QUOTE_REPLY, 2, .length = UINT32_MAX},
+    {"a quote over the room", COCO_QUOTE_REPLY, 2, .length = 5001},
+    {"a quote of nothing", COCO_QUOTE_REPLY, .id = 2},
+    {"an error with a payload", COCO_QUOTE_REPLY, 2, .status = COCO_EIO, .length = 1},
+    {"a table over the pages", COCO_CERTS_REPLY, 1, .npages = 2, .length = 4097},
+    {"a table over the limit", COCO_CERTS_REPLY, 4, .npages = 5, .length = 16385},
+    {"a table too short", COCO_CERTS_REPLY, 1, .npages = 1, .length = 23},
+    {"another table size", COCO_CERTS_REPLY, 1, .npages = 1, .length = 100, .at = 44, .byte = 99},
+    {"another npages", COCO_CERTS_REPLY, 4, .npages = 1, .length = 5000},
+    {"ENOSPC for what fits", COCO_CERTS_REPLY, 1, .status = COCO_ENOSPC, .npages = 1},
+    {"ENOSPC with a table", COCO_CERTS_REPLY, 1, .status = COCO_ENOSPC, .npages = 2, .length = 100},
+    {"a short NOTIFY", COCO_NOTIFY, .length = 8},
+    {"NOTIFY's reserved", COCO_NOTIFY, .length = 16, .filled = true},
+    {"a one-way with a status", 0x8100, .status = COCO_EIO},
 };
+
+static void put_breach(const struct breach *b)
+{
+    for (int i = 0; i <= b->twice; i++) {
+        if (b->type == COCO_CERTS_REPLY)
+            put_certs(b->id, b->status, b->npages, b->length);
+        else if (b->type == COCO_HELLO_REPLY && b->status == 0)
+            put_hello(&good_hello);
+        else
+            put_header(b->type, b->id, b->status, b->length);
+    }
+    if (b->filled)
+        put_fill(1, b->length);
+    if (b->byte)
+        stream[b->at] = b->byte;
+}
 
 TEST_LOOP(each_breach_ends_the_session, 0, (int)(sizeof(breaches) / sizeof(breaches[0])))
 {
@@ -180,8 +70,8 @@ TEST_LOOP(each_breach_ends_the_session, 0, (int)(sizeof(breaches) / sizeof(breac
     ck_assert_int_eq(coco_session_ping(s, 3, 0), 0);
     ck_assert_int_eq(coco_session_certs_get(s, 4, 100, 0, 0), 0);
     drain(s);
-    breaches[_i]();
-    ck_assert_int_eq(feed(s, SIZE_MAX), -EBADMSG);
+    put_breach(&breaches[_i]);
+    ck_assert_msg(feed(s, SIZE_MAX) == -EBADMSG, "%s", breaches[_i].what);
     ck_assert_uint_le(n_events, 1);
     ck_assert_uint_eq(alloc_peak, base);
     /* It stays so, until a new connection starts. */

@@ -6,13 +6,9 @@
 #include "coco/coco.h"
 #include "kvm_dev.h"
 #include "support.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 #define VM_SNP    4ul
 #define VM_TDX    5ul

@@ -3,20 +3,14 @@
  * The synthetic VMM as a whole, against a scripted server: its guests get what they asked for,
  * under the lease, and what they began is finished. The rows of the contract are in test_vmm_*.c.
  */
-#include "coco_limits.h"
 #include "fake_server.h"
 #include "status.h"
 #include "support.h"
 #include "synth_vmm.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #define TABLE_SIZE 4772u
 
@@ -25,8 +19,7 @@
 static char socket_path[200], table_path[200];
 static struct fake_server *server;
 
-/* Guarded by `lock`, since the server has a thread of its own; Check's assertions belong to the
- * test's thread. */
+/* Guarded by `lock`, the server's thread; Check's assertions belong to the test's. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
     const struct tdx_signer *signer;

@@ -3,13 +3,8 @@
  * Fatal events; the dispatch from struct kvm_run; options.
  */
 #include "bed_fixture.h"
-#include "linux_abi.h"
 #include "status.h"
-#include <errno.h>
 #include <linux/kvm.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* --- fatal events ---------------------------------------------------------------------------- */
 

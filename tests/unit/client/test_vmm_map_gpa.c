@@ -4,9 +4,7 @@
  * sees of each answer, by kernel and by way in.
  */
 #include "attributes.h"
-#include "linux_abi.h"
 #include <linux/kvm.h>
-#include <string.h>
 
 static uint64_t map_gpa(uint64_t gpa, uint64_t npages, uint64_t flags)
 {

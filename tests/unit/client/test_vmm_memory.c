@@ -1,21 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libcoco in a VMM whose memory runs out: each of its allocations fails in turn, alone and with all
- * that come behind it for a while. What was being made is refused with -ENOMEM and leaves nothing;
- * what a guest asks is answered as PROTOCOL.md has it; with memory back the next request is served.
- * All of libcoco's memory comes from the options' two functions.
+ * libcoco in a VMM whose memory runs out: each allocation fails in turn, alone and with those
+ * behind it. What was being made is -ENOMEM and leaves nothing; guests are answered as PROTOCOL.md
+ * has it; with memory back the next request is served. All memory comes from the options' two
+ * functions.
  */
-#include "coco_limits.h"
-#include "linux_abi.h"
-#include "support.h"
-#include "vmm_bed.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
+#include "bed_fixture.h"
 
 #define SHARED KVM_MODEL_TDX_SHARED
 
-static struct bed bed;
 static unsigned number, fail_from, fail_count, fired; /* allocations so far; which are to fail */
 static unsigned made_by;                              /* how many make a VM */
 static long live;

@@ -4,13 +4,9 @@
  * result out, as KVM's model gives it to the guest.
  */
 #include "bed_fixture.h"
-#include "linux_abi.h"
 #include "snp_guest.h"
 #include "status.h"
-#include <errno.h>
 #include <fcntl.h>
-#include <string.h>
-#include <unistd.h>
 
 #define EMPTY   24
 #define NOTHING 0

@@ -3,32 +3,15 @@
  * KVM_EXIT_TDX: every check of GetQuote and every end of a QUOTE_GET in, and exactly the right R10
  * and buffer out, as the model gives them to the guest; the other leaves; reset and quiesce.
  */
+#include "bed_fixture.h"
 #include "bytes.h"
-#include "coco_limits.h"
-#include "linux_abi.h"
 #include "qgs_msg.h"
 #include "status.h"
-#include "support.h"
 #include "tdx_guest.h"
 #include "tdx_quote.h"
-#include "vmm_bed.h"
-#include <errno.h>
-#include <string.h>
 
 #define SHARED KVM_MODEL_TDX_SHARED
 #define MARK   0x77 /* TDREPORT byte 128: what the quote is made of */
-
-static struct bed bed;
-
-static void setup(void)
-{
-    ck_assert(bed_init(&bed, KVM_MODEL_TDX, NULL));
-}
-
-static void teardown(void)
-{
-    bed_done(&bed);
-}
 
 static void fill(uint64_t gpa, uint64_t version, uint32_t in_len)
 {
@@ -132,7 +115,14 @@ static void ask(unsigned vcpu, uint64_t gpa, uint32_t length, uint64_t size)
     ck_assert_uint_eq(call(vcpu, gpa, size), 0);
 }
 
-FIXTURE(.setup = setup, .teardown = teardown);
+/* What the guest sees at BED_GPA after so many ms. */
+#define COMES_TO(status, ms)                           \
+    do {                                               \
+        bed_drive(&bed, ms);                           \
+        ck_assert_uint_eq(status_of(BED_GPA), status); \
+    } while (0)
+
+FIXTURE(.setup = tdx_bed, .teardown = end_bed);
 
 TEST_LOOP(r10_of_every_check, 0, sizeof(checks) / sizeof(checks[0]))
 {
@@ -166,9 +156,8 @@ static const struct {
 TEST_LOOP(no_setting_refuses_the_buffer_of_the_largest_quote, 0,
           sizeof(buffers) / sizeof(buffers[0]))
 {
-    bed_done(&bed);
     row_buffer_max = buffers[_i].option;
-    ck_assert(bed_init(&bed, KVM_MODEL_TDX, set_buffer_max));
+    new_bed(KVM_MODEL_TDX, set_buffer_max);
     fill(BED_GPA, 1, 1024);
     ck_assert_uint_eq(call(0, BED_GPA, buffers[_i].size), buffers[_i].r10);
     bed_drive(&bed, 30000);
@@ -299,8 +288,7 @@ TEST_LOOP(a_framed_request_that_fails_has_no_answer, 0, 2)
 {
     bed.quote_size = 4096 - 24 - 28 + (size_t)_i;
     ask(0, BED_GPA, 1052, 4096);
-    bed_drive(&bed, 100);
-    ck_assert_uint_eq(status_of(BED_GPA), _i ? ERROR : ABI_GETQUOTE_SUCCESS);
+    COMES_TO(_i ? ERROR : ABI_GETQUOTE_SUCCESS, 100);
     ck_assert_uint_eq(out_len(BED_GPA), _i ? 0 : 4096 - 24);
 }
 
@@ -312,8 +300,7 @@ TEST(a_crash_is_survived)
     ck_assert_uint_eq(bed.quotes_seen, 1);
     bed_crash(&bed);
     bed.mute = false;
-    bed_drive(&bed, 2000);
-    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
+    COMES_TO(ABI_GETQUOTE_SUCCESS, 2000);
     ck_assert_uint_eq(bed.quotes_seen, 2);
 }
 
@@ -395,8 +382,7 @@ TEST(the_same_buffer_twice_is_answered_once)
 {
     ask(0, BED_GPA, 1024, 8192);
     ck_assert_uint_eq(call(1, BED_GPA, 8192), 0);
-    bed_drive(&bed, 1000);
-    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
+    COMES_TO(ABI_GETQUOTE_SUCCESS, 1000);
     ck_assert_uint_eq(in_flight(), 0);
 }
 
@@ -485,8 +471,7 @@ TEST(other_leaves)
         ck_assert_int_eq(coco_vcpu_tdx(bed.vcpu[0], &setup_exit), COCO_ACT_RUN);
         ck_assert_uint_eq(setup_exit.ret, vector >= 32 && vector <= 255 ? 0 : INVALID);
     }
-    bed_done(&bed);
-    ck_assert(bed_init(&bed, KVM_MODEL_TDX, without_interrupt));
+    new_bed(KVM_MODEL_TDX, without_interrupt);
     exit = bed_tdx_exit(&bed, 0, ABI_TDVMCALL_GET_TD_VM_CALL_INFO, 1, 0);
     ck_assert_int_eq(coco_vcpu_tdx(bed.vcpu[0], exit), COCO_ACT_RUN);
     ck_assert_uint_eq(exit->arg[1], 0);
@@ -562,8 +547,7 @@ TEST_LOOP(quiesce_finalises_and_refuses, 0, 3)
     coco_vmm_resume(bed.vmm);
     bed.mute = bed.away = false;
     ask(0, BED_GPA, 1024, 8192);
-    bed_drive(&bed, 5000);
-    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
+    COMES_TO(ABI_GETQUOTE_SUCCESS, 5000);
 }
 
 static int reenter(struct bed *b, enum bed_op op, uint64_t gpa, uint64_t size)
@@ -585,8 +569,7 @@ TEST(callbacks_may_call_back)
 {
     bed.fault = reenter;
     ask(0, BED_GPA, 1024, 8192);
-    bed_drive(&bed, 1000);
-    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
+    COMES_TO(ABI_GETQUOTE_SUCCESS, 1000);
 }
 
 TEST(a_quote_survives_its_vcpu)
@@ -594,6 +577,5 @@ TEST(a_quote_survives_its_vcpu)
     ask(3, BED_GPA, 1024, 8192);
     coco_vcpu_detach(bed.vcpu[3]);
     bed.vcpu[3] = NULL;
-    bed_drive(&bed, 1000);
-    ck_assert_uint_eq(status_of(BED_GPA), ABI_GETQUOTE_SUCCESS);
+    COMES_TO(ABI_GETQUOTE_SUCCESS, 1000);
 }

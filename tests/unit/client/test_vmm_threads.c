@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libcoco's VM from several threads, on real time but without waiting for it: vCPUs that block,
- * a thread that drives quotes, kicks, resets and quiescing from yet another. Made to be run under
- * ThreadSanitizer too.
+ * libcoco's VM from several threads, in real time: vCPUs that block, a thread that drives quotes;
+ * kicks, resets and quiescing from another. Made for ThreadSanitizer, too.
  */
 #include "kvm_ops.h"
-#include "linux_abi.h"
 #include "measure.h"
 #include "status.h"
 #include "support.h"
 #include "vmm_bed.h"
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <string.h>
 
 #define VCPUS  4
 #define ROUNDS 60

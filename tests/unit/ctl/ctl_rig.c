@@ -1,35 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ctl_rig.h. The server's thread and the test take turns by the calls of the program under test;
- * what both look at is behind one mutex.
+ * ctl_rig.h. The server's thread and the test take turns by cococtl's calls; one mutex guards what
+ * both see.
  */
 #include "ctl_rig.h"
 #include "fake_server.h"
-#include "support.h"
 #include "text.h"
 #include <fcntl.h>
 #include <pthread.h>
 #include <pty.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
-#include <unistd.h>
 
 #define MESSAGE_MAX (1u << 20)
 #define KEPT_MAX    8
 
 char rig_out[1 << 16], rig_err[1 << 16];
+atomic_size_t rig_cut;
 
 static char folder[200];
 static rig_answer *answer_call;
 static struct fake_server *server;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static char calls[1 << 14];
+static char calls[1 << 14], last_call[1 << 16];
 static struct {
     char method[32];
     char text[1 << 16];
@@ -58,9 +54,10 @@ const char *rig_path(const char *name)
 
 /* --- the server ------------------------------------------------------------------------------ */
 
-static void remember(const char *method, const char *parameters)
+static void remember(const char *call, const char *method, const char *parameters)
 {
     pthread_mutex_lock(&mutex);
+    (void)snprintf(last_call, sizeof(last_call), "%s", call);
     size_t n = strlen(calls);
     (void)snprintf(calls + n, sizeof(calls) - n, "%s ", method);
     for (size_t i = 0; i < KEPT_MAX; i++) {
@@ -73,27 +70,35 @@ static void remember(const char *method, const char *parameters)
     pthread_mutex_unlock(&mutex);
 }
 
-const char *rig_calls(void)
+static const char *copy_of(const char *text)
 {
-    static char copy[sizeof(calls)];
+    static char copy[1 << 16];
 
     pthread_mutex_lock(&mutex);
-    memcpy(copy, calls, sizeof(copy));
+    (void)snprintf(copy, sizeof(copy), "%s", text);
     pthread_mutex_unlock(&mutex);
     return copy;
 }
 
+const char *rig_calls(void)
+{
+    return copy_of(calls);
+}
+
 const char *rig_last(const char *method)
 {
-    static char copy[1 << 16];
+    size_t i = 0;
 
-    copy[0] = 0;
     pthread_mutex_lock(&mutex);
-    for (size_t i = 0; i < KEPT_MAX; i++)
-        if (strcmp(kept[i].method, method) == 0)
-            memcpy(copy, kept[i].text, sizeof(copy));
+    while (i < KEPT_MAX && strcmp(kept[i].method, method) != 0)
+        i++;
     pthread_mutex_unlock(&mutex);
-    return copy;
+    return i < KEPT_MAX ? copy_of(kept[i].text) : "";
+}
+
+const char *rig_call(void)
+{
+    return copy_of(last_call);
 }
 
 /* One message, or NULL at the end. */
@@ -123,22 +128,26 @@ static bool handle(int fd, unsigned n, void *userdata)
     (void)n;
     (void)userdata;
     struct json_object *call = text ? json_tokener_parse(text) : NULL;
-    free(text);
-    if (!call)
+    if (!call) {
+        free(text);
         return false;
+    }
     json_object_object_get_ex(call, "method", &method);
     json_object_object_get_ex(call, "parameters", &parameters);
     const char *name = json_object_get_string(method);
     if (name && strncmp(name, prefix, strlen(prefix)) == 0) {
         name += strlen(prefix);
-        remember(name, parameters ? json_object_to_json_string(parameters) : "");
+        remember(text, name, parameters ? json_object_to_json_string(parameters) : "");
         reply = answer_call(name, parameters);
     }
     json_object_put(call);
+    free(text);
     size_t size = reply ? strlen(reply) + 1 : 0;
     for (char *p = reply; p && (p = strchr(p, '\n')); p++)
         *p = 0;
-    bool good = reply && fake_send(fd, reply, size) == 0;
+    if (rig_cut > 0 && rig_cut < size)
+        size = rig_cut;
+    bool good = reply && fake_send(fd, reply, size) == 0 && reply[size - 1] == 0;
     free(reply);
     return good;
 }
@@ -153,6 +162,7 @@ void rig_open(rig_answer *answer)
     (void)snprintf(folder, sizeof(folder), "%s/%u", base, n++);
     ck_assert_int_eq(mkdir(folder, 0700), 0);
     calls[0] = 0;
+    rig_cut = 0;
     memset(kept, 0, sizeof(kept));
     answer_call = answer;
     rig_start_server();
@@ -168,11 +178,6 @@ void rig_stop_server(void)
 {
     fake_server_stop(server);
     server = NULL;
-}
-
-void rig_close(void)
-{
-    rig_stop_server();
 }
 
 /* --- the program ----------------------------------------------------------------------------- */
@@ -289,14 +294,53 @@ int rig_run(const char *const *words)
     return rig_wait(rig_start(words));
 }
 
+bool rig_no_room(void)
+{
+    const char *to = rig_path("stdout");
+
+    return access("/dev/full", W_OK) == 0 && (unlink(to) == 0 || errno == ENOENT) &&
+           symlink("/dev/full", to) == 0;
+}
+
+void rig_file_is(const char *path, const void *bytes, size_t size)
+{
+    size_t got_size;
+    uint8_t *got = test_read_file(path, &got_size);
+
+    ck_assert_uint_eq(got_size, size);
+    ck_assert_mem_eq(got, bytes, size);
+    free(got);
+}
+
 void rig_has(const char *text, const char *part)
 {
     ck_assert_msg(strstr(text, part) != NULL, "\"%s\" is not in:\n%s", part, text);
 }
 
+void rig_hasf(const char *text, const char *format, ...)
+{
+    char part[512];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(part, sizeof(part), format, args);
+    va_end(args);
+    rig_has(text, part);
+}
+
 void rig_lacks(const char *text, const char *part)
 {
     ck_assert_msg(strstr(text, part) == NULL, "\"%s\" is in:\n%s", part, text);
+}
+
+void rig_parts(bool has, const char *text, ...)
+{
+    va_list args;
+
+    va_start(args, text);
+    for (const char *part; (part = va_arg(args, const char *));)
+        (has ? rig_has : rig_lacks)(text, part);
+    va_end(args);
 }
 
 void rig_is_clean(const char *what, const char *of, const char *text, bool terminal)

@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "rotate_rig.h"
-#include "support.h"
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 char table_path[300];
 const char *table_reply, *holders;
@@ -112,7 +107,7 @@ void rotate_setup(void)
 void rotate_teardown(void)
 {
     drop_lease();
-    rig_close();
+    rig_stop_server();
 }
 
 bool table_is_untouched(void)

@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * cococtl certs list, show, import, verify, remove, export, preflight against a scripted daemon:
- * which files are given to it and how, what is printed and written, and the exit statuses. Whether
- * certificates are good is the daemon's to judge; here a file is good unless it begins with "bad".
+ * which files it gets and how, what is printed and written, exit statuses. A file is good here
+ * unless it begins with "bad".
  */
 #include "base64.h"
 #include "ctl_rig.h"
 #include "lib/ctl.h"
 #include "snp_table.h"
-#include "support.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* --- the daemon ------------------------------------------------------------------------------ */
 
@@ -94,11 +88,6 @@ static void setup(void)
     intermediate_came = false;
 }
 
-static void teardown(void)
-{
-    rig_close();
-}
-
 static void make_file(const char *name, const char *text)
 {
     test_write_file(rig_path(name), text, strlen(text));
@@ -109,7 +98,7 @@ static void make_folder(const char *name)
     ck_assert_int_eq(mkdir(rig_path(name), 0700), 0);
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup = setup, .teardown = rig_stop_server, .timeout_s = 60);
 
 /* --- base64 ---------------------------------------------------------------------------------- */
 
@@ -145,21 +134,15 @@ TEST(import_of_files)
 {
     make_file("ask.pem", "intermediate");
     make_file("no-ending", "leaf");
-    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("ask.pem")), 0);
-    rig_has(rig_out, "unchanged  ASK   ");
-    rig_has(rig_out, "/ask.pem\n");
-    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("ask.pem"), rig_path("no-ending")), 0);
-    rig_has(rig_out, "Milan/VCEK/00/1.2.3.4");
+    RIG_OUT(RIG_RUN("certs", "import", rig_path("ask.pem")), 0, "unchanged  ASK   ", "/ask.pem\n");
+    RIG_OUT(RIG_RUN("certs", "import", rig_path("ask.pem"), rig_path("no-ending")), 0,
+            "Milan/VCEK/00/1.2.3.4");
     make_file("bad.der", "bad");
-    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("bad.der"), rig_path("no-ending")), 1);
-    rig_has(rig_out, "refused    VCEK  ");
-    rig_has(rig_out, "the signature\\x1b is wrong");
-    rig_has(rig_out, "added      VCEK  ");
-    rig_has(rig_out, "1 of 2 refused");
+    RIG_OUT(RIG_RUN("certs", "import", rig_path("bad.der"), rig_path("no-ending")), 1,
+            "refused    VCEK  ", "the signature\\x1b is wrong", "added      VCEK  ",
+            "1 of 2 refused");
     ck_assert_int_eq(RIG_RUN("certs", "import", "--json", rig_path("bad.der")), 1);
-    rig_has(rig_out, "\"action\":\"refused\"");
-    rig_has(rig_out, "\"passedOver\":0");
-    rig_has(rig_out, "/bad.der\"");
+    RIG_HAS(rig_out, "\"action\":\"refused\"", "\"passedOver\":0", "/bad.der\"");
 }
 
 TEST(one_file_twice)
@@ -183,15 +166,11 @@ TEST(files_that_cannot_be_read)
     make_file("empty.pem", "");
     ck_assert_int_eq(mkfifo(rig_path("fifo.pem"), 0600), 0);
     make_file("good.pem", "x");
-    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("large.pem"), rig_path("empty.pem"),
-                             rig_path("fifo.pem"), rig_path("missing.pem"), rig_path("good.pem"),
-                             rig_path("fits.pem")),
-                     1);
-    rig_has(rig_out, "larger than 65536 bytes");
-    rig_has(rig_out, "the file is empty");
-    rig_has(rig_out, "not a regular file");
-    rig_has(rig_out, "No such file");
-    rig_has(rig_out, "4 of 6 refused");
+    RIG_OUT(RIG_RUN("certs", "import", rig_path("large.pem"), rig_path("empty.pem"),
+                    rig_path("fifo.pem"), rig_path("missing.pem"), rig_path("good.pem"),
+                    rig_path("fits.pem")),
+            1, "larger than 65536 bytes", "the file is empty", "not a regular file", "No such file",
+            "4 of 6 refused");
     ck_assert_uint_eq(n_files, 2); /* the others are imported all the same */
 }
 
@@ -213,15 +192,12 @@ TEST(folders)
     /* The loop is a folder named like a file, and not followed: it cannot be read as one. */
     ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("chain")), 1);
     ck_assert_uint_eq(n_files, 5);
-    rig_has(rig_out, "bl03_tee00_snp08_ucode115_vcek.der");
-    rig_has(rig_out, "Milan.crl");
-    rig_has(rig_out, "2 passed over");
+    RIG_HAS(rig_out, "bl03_tee00_snp08_ucode115_vcek.der", "Milan.crl", "2 passed over");
     rig_lacks(rig_out, "ask.key");
     ck_assert_int_eq(unlink(rig_path("chain/loop.pem")), 0);
     ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("chain")), 0);
     make_folder("nothing");
-    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("nothing")), 1);
-    rig_has(rig_out, "no certificate files there");
+    RIG_OUT(RIG_RUN("certs", "import", rig_path("nothing")), 1, "no certificate files there");
 }
 
 /* KDS's own names have no ending, and were passed over; so were files named by their GUID. */
@@ -252,10 +228,8 @@ TEST(folders_with_the_names_of_kds)
     ck_assert_int_eq(symlink("/dev/zero", rig_path("kds/zero")), 0);
     ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("kds")), 0);
     ck_assert_uint_eq(n_files, 6);
-    rig_has(rig_out, "/cert_chain\n");
-    rig_has(rig_out, "/crl\n");
-    rig_has(rig_out, "/auxblob\n");
-    rig_has(rig_out, "7 passed over: they have neither an ending");
+    RIG_HAS(rig_out, "/cert_chain\n", "/crl\n", "/auxblob\n",
+            "7 passed over: they have neither an ending");
 }
 
 #define THIM(vcek, chain)                                                        \
@@ -269,9 +243,7 @@ TEST(json_of_azure)
     make_file("thim.json", "\xef\xbb\xbf" THIM("leaf\\nA+\\/", "intermediate\\n") "\n");
     ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("thim.json")), 1); /* in this order */
     ck_assert_uint_eq(n_files, 2);
-    rig_has(rig_out, "thim.json, vcekCert\n");
-    rig_has(rig_out, "unchanged  ASK   ");
-    rig_has(rig_out, "thim.json, certificateChain\n");
+    RIG_HAS(rig_out, "thim.json, vcekCert\n", "unchanged  ASK   ", "thim.json, certificateChain\n");
     struct json_object *call = json_tokener_parse(rig_last("Import")), *files, *data = NULL;
     json_object_object_get_ex(call, "files", &files);
     json_object_object_get_ex(json_object_array_get_idx(files, 0), "data", &data);
@@ -289,8 +261,7 @@ TEST(json_of_azure)
     n_files = 0;
     ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("azure")), 0);
     ck_assert_uint_eq(n_files, 4);
-    rig_has(rig_out, "host-amd-cert-base64, vcekCert\n");
-    rig_has(rig_out, "1 passed over");
+    RIG_HAS(rig_out, "host-amd-cert-base64, vcekCert\n", "1 passed over");
     free(encoded);
     /* Without a chain, which may be stored. */
     make_file("alone.json", "{\"vcekCert\":\"leaf\"}");
@@ -319,8 +290,7 @@ TEST(json_of_azure_that_is_none)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         make_file("thim.json", cases[i].text);
         ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("thim.json")), 1);
-        rig_has(rig_out, cases[i].why);
-        rig_has(rig_out, "1 of 1 refused");
+        RIG_HAS(rig_out, cases[i].why, "1 of 1 refused");
     }
     ck_assert_uint_eq(n_files, 0);
 }
@@ -336,12 +306,10 @@ TEST(what_is_passed_over_is_skipped)
                    "\"action\":\"unchanged\",\"reason\":\"somebody's own\"}]}}",
                    rig_path("table"));
     reply = text;
-    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("table")), 0);
-    rig_has(rig_out, "skipped    OTHER ");
-    rig_has(rig_out, "somebody's own");
+    RIG_OUT(RIG_RUN("certs", "import", rig_path("table")), 0, "skipped    OTHER ",
+            "somebody's own");
     rig_lacks(rig_out, "refused");
-    ck_assert_int_eq(RIG_RUN("certs", "verify", rig_path("table")), 0);
-    rig_has(rig_out, "skipped    OTHER ");
+    RIG_OUT(RIG_RUN("certs", "verify", rig_path("table")), 0, "skipped    OTHER ");
 }
 
 TEST(many_files)
@@ -382,8 +350,7 @@ TEST(verify_keeps_nothing)
 {
     make_file("good.pem", "x");
     make_file("bad.pem", "bad");
-    ck_assert_int_eq(RIG_RUN("certs", "verify", rig_path("good.pem")), 0);
-    rig_has(rig_out, "good       ASK   ");
+    RIG_OUT(RIG_RUN("certs", "verify", rig_path("good.pem")), 0, "good       ASK   ");
     ck_assert_int_eq(RIG_RUN("certs", "verify", rig_path("good.pem"), rig_path("bad.pem")), 1);
     ck_assert_ptr_null(strstr(rig_calls(), "Import"));
 }
@@ -414,14 +381,12 @@ TEST(hostile_import_replies)
         ck_assert_str_eq(rig_out, "");
     }
     reply = "{\"error\":\"io.cocod.Admin.NoStore\",\"parameters\":{}}";
-    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("good.pem")), 1);
-    rig_has(rig_err, "keeps no certificates");
+    RIG_ERR(RIG_RUN("certs", "import", rig_path("good.pem")), 1, "keeps no certificates");
     reply = "{\"error\":\"io.cocod.Admin.NotAllowed\",\"parameters\":{\"uid\":7}}";
     ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("good.pem")), 77);
     reply = "{\"error\":\"io.cocod.Admin.NotAllowed\","
             "\"parameters\":{\"uid\":7,\"role\":\"import\"}}";
-    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("good.pem")), 77);
-    rig_has(rig_err, "it takes the role import");
+    RIG_ERR(RIG_RUN("certs", "import", rig_path("good.pem")), 77, "it takes the role import");
 }
 
 /* A daily push that brings what is older than what is stored has not failed. */
@@ -430,18 +395,14 @@ TEST(what_is_kept_out_is_no_failure_and_says_why)
     make_file("old.crl", "older");
     make_file("ask.pem", "intermediate");
     make_file("bad.der", "bad");
-    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("old.crl"), rig_path("ask.pem")), 0);
-    rig_has(rig_out, "kept out   CRL   ");
-    rig_has(rig_out, "kept out: it is the older\\x1b one");
+    RIG_OUT(RIG_RUN("certs", "import", rig_path("old.crl"), rig_path("ask.pem")), 0,
+            "kept out   CRL   ", "kept out: it is the older\\x1b one");
     rig_lacks(rig_out, "refused");
     ck_assert_int_eq(RIG_RUN("certs", "import", "--json", rig_path("old.crl")), 0);
-    rig_has(rig_out, "\"action\":\"unchanged\"");
-    rig_has(rig_out, "\"reason\":\"kept out: ");
-    ck_assert_int_eq(RIG_RUN("certs", "import", rig_path("old.crl"), rig_path("bad.der")), 1);
-    rig_has(rig_out, "kept out   CRL   ");
-    rig_has(rig_out, "1 of 2 refused");
-    ck_assert_int_eq(RIG_RUN("certs", "verify", rig_path("old.crl")), 0);
-    rig_has(rig_out, "good       CRL   ");
+    RIG_HAS(rig_out, "\"action\":\"unchanged\"", "\"reason\":\"kept out: ");
+    RIG_OUT(RIG_RUN("certs", "import", rig_path("old.crl"), rig_path("bad.der")), 1,
+            "kept out   CRL   ", "1 of 2 refused");
+    RIG_OUT(RIG_RUN("certs", "verify", rig_path("old.crl")), 0, "good       CRL   ");
 }
 
 /* --- list, show, remove, preflight ----------------------------------------------------------- */
@@ -459,21 +420,19 @@ TEST(list)
             "\"crls\":[{\"product\":\"Genoa\",\"number\":\"0a\","
             "\"thisUpdate\":\"2026-08-19T00:00:00Z\",\"nextUpdate\":null,\"revoked\":[\"020001\"],"
             "\"problem\":null}]}}";
-    ck_assert_int_eq(RIG_RUN("certs", "list"), 0);
-    rig_has(rig_out, "* Milan  VCEK  3.0.8.115       until 2031-01-01T00:00:00Z\n");
-    rig_has(rig_out, "  Milan  VLEK  3.0.8.115       until 2025");
-    rig_has(rig_out, "    key       Milan/VLEK/CN=a%2Fb/3.0.8.115\n    CSP_ID    CN=a/b\n");
-    rig_has(rig_out, "it \\xe2\\x80\\xaeexpired");
-    rig_has(rig_out, "CRL Genoa number 0a, 2026-08-19T00:00:00Z to open, revokes 020001\n");
+    RIG_OUT(RIG_RUN("certs", "list"), 0,
+            "* Milan  VCEK  3.0.8.115       until 2031-01-01T00:00:00Z\n",
+            "  Milan  VLEK  3.0.8.115       until 2025",
+            "    key       Milan/VLEK/CN=a%2Fb/3.0.8.115\n    CSP_ID    CN=a/b\n",
+            "it \\xe2\\x80\\xaeexpired",
+            "CRL Genoa number 0a, 2026-08-19T00:00:00Z to open, revokes 020001\n");
     ck_assert_int_eq(RIG_RUN("certs", "list", "--json"), 0);
     rig_has(rig_out, "\"chipId\":null");
     reply = "{\"parameters\":{\"chains\":[],\"crls\":[]}}";
-    ck_assert_int_eq(RIG_RUN("certs", "list"), 0);
-    rig_has(rig_out, "no chains are stored");
+    RIG_OUT(RIG_RUN("certs", "list"), 0, "no chains are stored");
     rig_lacks(rig_out, "more");
     reply = "{\"parameters\":{\"chains\":[],\"leftOut\":7,\"crls\":[]}}";
-    ck_assert_int_eq(RIG_RUN("certs", "list"), 0);
-    rig_has(rig_out, "and 7 more, which are stored and not listed");
+    RIG_OUT(RIG_RUN("certs", "list"), 0, "and 7 more, which are stored and not listed");
     reply = "{\"parameters\":{\"chains\":[],\"leftOut\":\"x\",\"crls\":[]}}";
     ck_assert_int_eq(RIG_RUN("certs", "list"), 1);
     ck_assert_str_eq(rig_out, "");
@@ -488,16 +447,13 @@ TEST(show_and_remove)
             "\"certificates\":[{\"kind\":\"VLEK\",\"subject\":\"SEV-VLEK\",\"issuer\":\"ASVK\","
             "\"serial\":\"00\",\"notBefore\":\"a\",\"notAfter\":\"b\",\"sha256\":\"c\","
             "\"file\":\"store\"}]}}";
-    ck_assert_int_eq(RIG_RUN("certs", "show", "Milan/VLEK/-/1.2.3.4"), 0);
-    rig_has(rig_out, "SEV-VLEK");
+    RIG_OUT(RIG_RUN("certs", "show", "Milan/VLEK/-/1.2.3.4"), 0, "SEV-VLEK");
     ck_assert_str_eq(rig_last("GetChain"), "{ \"key\": \"Milan\\/VLEK\\/-\\/1.2.3.4\" }");
     reply = "{\"error\":\"io.cocod.Admin.NoSuchChain\",\"parameters\":{\"key\":\"x\\u0007\"}}";
-    ck_assert_int_eq(RIG_RUN("certs", "remove", "x"), 1);
-    rig_has(rig_err, "there is no chain x\\x07");
+    RIG_ERR(RIG_RUN("certs", "remove", "x"), 1, "there is no chain x\\x07");
     ck_assert_int_eq(RIG_RUN("certs", "remove"), 2);
     reply = "{\"parameters\":{}}";
-    ck_assert_int_eq(RIG_RUN("certs", "remove", "a/b"), 0);
-    rig_has(rig_out, "a/b");
+    RIG_OUT(RIG_RUN("certs", "remove", "a/b"), 0, "a/b");
     ck_assert_int_eq(RIG_RUN("certs", "remove", "--json", "a/b"), 0);
     rig_has(rig_out, "\"removed\":\"a/b\"");
 }
@@ -516,10 +472,9 @@ TEST(preflight)
     ck_assert_int_eq(RIG_RUN("certs", "preflight", "--tcb", "no", "--product", "Rome"), 0);
     rig_has(rig_last("Preflight"), "\"tcb\": \"no\", \"product\": \"Rome\"");
     reply = "{\"parameters\":{\"ready\":false,\"reason\":\"no such chain is stored\"}}";
-    ck_assert_int_eq(RIG_RUN("certs", "preflight", "--tcb", "1.2.3.4", "--product", "Milan",
-                             "--chip-id", "00", "--signer", "VCEK"),
-                     1);
-    rig_has(rig_out, "no such chain is stored");
+    RIG_OUT(RIG_RUN("certs", "preflight", "--tcb", "1.2.3.4", "--product", "Milan", "--chip-id",
+                    "00", "--signer", "VCEK"),
+            1, "no such chain is stored");
     rig_has(rig_last("Preflight"), "\"chipId\": \"00\"");
     ck_assert_int_eq(RIG_RUN("certs", "preflight", "--json", "--tcb", "1.2.3.4"), 1);
     ck_assert_int_eq(RIG_RUN("certs", "preflight"), 2);
@@ -529,16 +484,6 @@ TEST(preflight)
 }
 
 /* --- export ---------------------------------------------------------------------------------- */
-
-static void assert_file(const char *name, const void *bytes, size_t size)
-{
-    size_t got_size;
-    uint8_t *got = test_read_file(rig_path(name), &got_size);
-
-    ck_assert_uint_eq(got_size, size);
-    ck_assert_int_eq(memcmp(got, bytes, size), 0);
-    free(got);
-}
 
 TEST(export)
 {
@@ -560,22 +505,22 @@ TEST(export)
     reply = text;
     ck_assert_int_eq(RIG_RUN("certs", "export"), 2);
     ck_assert_int_eq(RIG_RUN("certs", "export", "--out", rig_path("chain.certs")), 0);
-    assert_file("chain.certs", bytes, table.size);
+    rig_file_is(rig_path("chain.certs"), bytes, table.size);
     ck_assert_int_eq(stat(rig_path("chain.certs"), &st), 0);
     ck_assert_uint_eq(st.st_mode & 0111, 0);
     ck_assert_int_eq(RIG_RUN("certs", "export", "k", "--out", rig_path("new/"), "--json"), 0);
-    assert_file("new/ark.der", ark, 3);
-    assert_file("new/vlek.der", vlek, 3);
-    assert_file("new/asvk.der", asvk, 3);
+    rig_file_is(rig_path("new/ark.der"), ark, 3);
+    rig_file_is(rig_path("new/vlek.der"), vlek, 3);
+    rig_file_is(rig_path("new/asvk.der"), asvk, 3);
     rig_has(rig_out, "asvk.der");
     make_folder("there");
     ck_assert_int_eq(RIG_RUN("certs", "export", "--out", rig_path("there")), 0);
-    assert_file("there/ark.der", ark, 3);
+    rig_file_is(rig_path("there/ark.der"), ark, 3);
     ck_assert_int_eq(RIG_RUN("certs", "export", "--out", "/no/such/folder/x"), 1);
 
     reply = "{\"parameters\":{\"key\":\"k\",\"table\":\"AAAA\",\"certificates\":[]}}";
     ck_assert_int_eq(RIG_RUN("certs", "export", "--out", rig_path("chain.certs")), 1);
-    assert_file("chain.certs", bytes, table.size); /* the old one is as it was */
+    rig_file_is(rig_path("chain.certs"), bytes, table.size); /* the old one is as it was */
     reply = "{\"parameters\":{\"key\":\"k\",\"table\":\"A\",\"certificates\":[]}}";
     ck_assert_int_eq(RIG_RUN("certs", "export", "--out", rig_path("chain.certs")), 1);
 }

@@ -3,14 +3,8 @@
  * bash's completion, run by bash as it runs it: the words so far, and what it offers for the last.
  */
 #include "ctl_rig.h"
-#include "support.h"
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 static char *no_answer(const char *method, struct json_object *parameters)
 {
@@ -25,13 +19,7 @@ static void setup(void)
     ck_assert_int_eq(RIG_PLAIN("completion", "--out", rig_path("cococtl.bash")), 0);
 }
 
-static void teardown(void)
-{
-    rig_close();
-}
-
-/* What is offered behind these words, the last of which is being typed: one line, with a space
- * behind each. */
+/* What is offered for the last of these words: one line, with a space behind each. */
 static const char *offered(const char *words)
 {
     static const char script[] =
@@ -64,7 +52,7 @@ static const char *offered(const char *words)
     return out;
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup = setup, .teardown = rig_stop_server, .timeout_s = 60);
 
 TEST(verbs_and_their_second_words)
 {

@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A daemon in an enemy's hands whose replies are too much, never end, or never come: they cost
- * bounded memory and time.
+ * A daemon whose replies are too much, never end, or never come: they cost bounded memory and time.
  */
 #include "ctl_rig.h"
-#include "support.h"
 #include <poll.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -34,12 +29,7 @@ static void setup(void)
     test_write_file(rig_path("ark.pem"), "-----BEGIN CERTIFICATE-----\n", 28);
 }
 
-static void teardown(void)
-{
-    rig_close();
-}
-
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 300);
+FIXTURE(.setup = setup, .teardown = rig_stop_server, .timeout_s = 300);
 
 /* An answer that is not looked at the call for. */
 #define RAW(name)                                                 \
@@ -199,8 +189,7 @@ TEST(metrics_of_others_are_not_passed_on)
     metrics_text =
         "# HELP cocod_x caf\\u00e9\\n# TYPE cocod_x gauge\\ncocod_x{a=\\\"b\\\\\\\\\\\"} 1\\n";
     ck_assert_int_eq(RIG_RUN("metrics", "--out", rig_path("cocod.prom")), 0);
-    ck_assert_int_eq(RIG_RUN("metrics"), 0);
-    rig_has(rig_out, "cocod_x{a=\"b\\\\\"} 1\n");
+    RIG_OUT(RIG_RUN("metrics"), 0, "cocod_x{a=\"b\\\\\"} 1\n");
 }
 
 /* Nothing is said, or not the end of it. */
@@ -213,6 +202,5 @@ RAW(half)
 TEST(who_does_not_answer_is_not_waited_for)
 {
     raw = half;
-    ck_assert_int_eq(RIG_RUN("status", "--timeout", "0.1"), 75);
-    rig_has(rig_err, "does not answer in time");
+    RIG_ERR(RIG_RUN("status", "--timeout", "0.1"), 75, "does not answer in time");
 }

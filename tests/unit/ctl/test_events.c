@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * events, and following them: what is shown, what was lost, and each way in which it ends. What
- * cococtl says comes through a pipe, so that the test waits for a text and for nothing else.
+ * events, and following them: what is shown, what was lost, each way in which it ends. cococtl's
+ * output comes through a pipe, so that the test waits for a text.
  */
 #include "ctl_rig.h"
-#include "support.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #define WAIT_MS 20000
 
@@ -51,12 +46,7 @@ static void setup(void)
     rig_open(answer);
 }
 
-static void teardown(void)
-{
-    rig_close();
-}
-
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup = setup, .teardown = rig_stop_server, .timeout_s = 60);
 
 /* --- those that are kept ---------------------------------------------------------------------- */
 
@@ -72,8 +62,7 @@ TEST(the_newest_are_a_table)
                      "11-21 04:57:02  error    qgs-restart-not-asked a\\x1b[2Jb\\xe2\\x80\\xae\n");
     ck_assert_int_eq(RIG_RUN("events", "--json"), 0);
     rig_has(rig_out, "\"COCO_VM\":\"db\"");
-    rig_lacks(rig_out, "\x1b");
-    rig_lacks(rig_out, "\xe2\x80\xae");
+    RIG_LACKS(rig_out, "\x1b", "\xe2\x80\xae");
     events_reply = "{\"parameters\":{\"events\":[]}}";
     ck_assert_int_eq(RIG_RUN("events"), 0);
     ck_assert_str_eq(rig_out, "nothing has happened since cocod started\n");
@@ -92,10 +81,8 @@ TEST(colours_go_by_priority)
 
     events_reply = "{\"parameters\":{\"events\":[" EVENT("1", "notice", "ready", "x") "," EVENT(
         "2", "warning", "crl-alarm", "x") "," EVENT("3", "error", "qgs-down", "x") "]}}";
-    ck_assert_int_eq(RIG_ON_TERMINAL(80, "--admin", admin, "events"), 0);
-    rig_has(rig_out, "02  notice   ready");
-    rig_has(rig_out, "02  \x1b[33mwarning\x1b[0m  crl-alarm");
-    rig_has(rig_out, "02  \x1b[31;1merror\x1b[0m    qgs-down");
+    RIG_OUT(RIG_ON_TERMINAL(80, "--admin", admin, "events"), 0, "02  notice   ready",
+            "02  \x1b[33mwarning\x1b[0m  crl-alarm", "02  \x1b[31;1merror\x1b[0m    qgs-down");
     ck_assert_int_eq(setenv("NO_COLOR", "1", 1), 0);
     ck_assert_int_eq(RIG_ON_TERMINAL(80, "--admin", admin, "events"), 0);
     rig_lacks(rig_out, "\x1b");
@@ -279,8 +266,7 @@ TEST(a_cocod_that_stays_away_is_given_up)
         (void)poll(NULL, 0, 1);
     rig_stop_server();
     ck_assert_int_eq(ends(0), 69);
-    rig_has(follower.complained, "waiting for it to come back");
-    rig_has(follower.complained, "Is cocod running?");
+    RIG_HAS(follower.complained, "waiting for it to come back", "Is cocod running?");
     rig_start_server();
 }
 

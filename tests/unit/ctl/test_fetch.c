@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cococtl certs fetch against a local key distribution service and a scripted daemon: what is asked
- * for, what goes where, and what a second run does. Certificates are a test PKI's.
+ * cococtl certs fetch against a local key distribution service and a scripted daemon, with a test
+ * PKI: what is asked for, what goes where, and what a second run does.
  */
 #include "ctl_rig.h"
 #include "kds_sim.h"
 #include "lib/ctl.h"
 #include "snp_pki.h"
-#include "support.h"
 #include <ctype.h>
 #include <ftw.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define CHIPS 3
 
@@ -147,7 +142,7 @@ static void teardown(void)
     for (size_t i = 0; i < CHIPS; i++)
         snp_pki_leaf_done(&leaves[i]);
     free(crl);
-    rig_close();
+    rig_stop_server();
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -174,13 +169,11 @@ TEST(for_this_platform)
     ck_assert_uint_eq(n_asked, 3);
     ck_assert_str_eq(asked[0], "/vcek/v1/Milan/cert_chain");
     ck_assert_str_eq(asked[1], "/vcek/v1/Milan/crl");
-    rig_has(asked[2], chip_hex[0]);
-    rig_has(asked[2], "?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115");
+    RIG_HAS(asked[2], chip_hex[0], "?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115");
     ck_assert_str_eq(rig_calls(), "GetStatus Preflight Import ");
     ck_assert_uint_eq(n_imported, 3);
     rig_has(imported, "kds:/vcek/v1/Milan/crl");
-    rig_has(rig_out, "fetched    Milan/vcek/");
-    rig_has(rig_out, "added      ASK   kds:/vcek/v1/Milan/cert_chain");
+    RIG_HAS(rig_out, "fetched    Milan/vcek/", "added      ASK   kds:/vcek/v1/Milan/cert_chain");
     /* What the store has is not asked for again. */
     ready = true;
     ck_assert_int_eq(FETCH("--json"), 0);
@@ -200,12 +193,10 @@ TEST(for_a_platform_that_is_named)
     rig_has(asked[2], chip_hex[1]);
     ck_assert_str_eq(rig_calls(), "Preflight Import ");
     /* The coming TCB of this platform: the test service has it for another only. */
-    ck_assert_int_eq(FETCH("--tcb", "4.0.8.115"), 1);
-    rig_has(rig_out, "the certificate is for another TCB");
+    RIG_OUT(FETCH("--tcb", "4.0.8.115"), 1, "the certificate is for another TCB");
     ck_assert_uint_eq(n_imported, 3 + 2); /* what did come is kept */
     no_platform = true;
-    ck_assert_int_eq(FETCH(NULL), 1);
-    rig_has(rig_err, "does not know this host's product");
+    RIG_ERR(FETCH(NULL), 1, "does not know this host's product");
     ck_assert_int_eq(FETCH("--product", "Milan", "--signer", "VLEK"), 0);
     ck_assert_str_eq(asked[6], "/vlek/v1/Milan/cert_chain");
     ck_assert_str_eq(asked[7], "/vlek/v1/Milan/crl");
@@ -214,12 +205,10 @@ TEST(for_a_platform_that_is_named)
 TEST(refused_and_later)
 {
     wrong_chip = true;
-    ck_assert_int_eq(FETCH(NULL), 1);
-    rig_has(rig_out, "the certificate is for another chip");
+    RIG_OUT(FETCH(NULL), 1, "the certificate is for another chip");
     wrong_chip = false;
     away = true;
-    ck_assert_int_eq(FETCH(NULL), 75);
-    rig_has(rig_out, "it asks to come again in 86400 s");
+    RIG_OUT(FETCH(NULL), 75, "it asks to come again in 86400 s");
     rig_has(rig_err, "goes on from here");
     ck_assert_int_eq(FETCH("--product", "Milan", "--chip-id", "00", "--tcb", "1.2.3.4"), 2);
     ck_assert_int_eq(FETCH("--product", "Rome", "--signer", "VLEK"), 2);
@@ -232,15 +221,10 @@ TEST(refused_and_later)
 
 static void assert_leaf(size_t i)
 {
-    char name[300];
-    size_t size;
+    char name[512];
 
-    (void)snprintf(name, sizeof(name), "%s/Milan/vcek/%s/3.0.8.115.der", rig_path("out"),
-                   chip_hex[i]);
-    uint8_t *bytes = test_read_file(name, &size);
-    ck_assert_uint_eq(size, leaves[i].der_size);
-    ck_assert_int_eq(memcmp(bytes, leaves[i].der, size), 0);
-    free(bytes);
+    (void)snprintf(name, sizeof(name), "out/Milan/vcek/%s/3.0.8.115.der", chip_hex[i]);
+    rig_file_is(rig_path(name), leaves[i].der, leaves[i].der_size);
 }
 
 TEST(inventory)
@@ -278,8 +262,7 @@ TEST(inventory)
     rig_lacks(rig_out, "passed over");
 }
 
-/* A list that KDS didn't have was said to be a wrong chip id; a proxy's page, no list; nothing, no
- * certificate. */
+/* Such a list was once a wrong chip id; a proxy's page, no list; nothing, no certificate. */
 TEST(answers_that_are_something_else_are_named)
 {
     static const struct {
@@ -309,8 +292,7 @@ TEST(answers_that_are_something_else_are_named)
 
 #define ASKS_MILAN "?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=115"
 
-/* Inventories as people have them. Each asks for chip 0 of Milan at 3.0.8.115, but for what it
- * says. */
+/* Inventories as people have them: each asks for chip 0 at 3.0.8.115, of Milan mostly. */
 TEST(inventories_in_every_spelling)
 {
     static const struct {
@@ -360,8 +342,7 @@ TEST(leading_zeros_are_decimal)
 {
     ck_assert_int_eq(FETCH("--product", "siena", "--chip-id", chip_hex[1], "--tcb", "03.00.08.072"),
                      1);
-    rig_has(asked[2], "/vcek/v1/Genoa/");
-    rig_has(asked[2], "?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=72");
+    RIG_HAS(asked[2], "/vcek/v1/Genoa/", "?blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=72");
     ck_assert_int_eq(FETCH("--product", "Bergamo", "--signer", "VLEK"), 0);
     ck_assert_str_eq(asked[3], "/vlek/v1/Genoa/cert_chain");
 }
@@ -403,13 +384,12 @@ TEST(inventories_that_are_none)
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         test_write_file(rig_path("hosts"), texts[i], strlen(texts[i]));
-        ck_assert_int_eq(FETCH("--inventory", rig_path("hosts"), "--out", rig_path("out")), 2);
-        rig_has(rig_err, "line 1");
+        RIG_ERR(FETCH("--inventory", rig_path("hosts"), "--out", rig_path("out")), 2, "line 1");
     }
     static const char short_line[] = "product,chip_id,tcb\nMilan,00\n";
     test_write_file(rig_path("hosts"), short_line, strlen(short_line));
-    ck_assert_int_eq(FETCH("--inventory", rig_path("hosts"), "--out", rig_path("out")), 2);
-    rig_has(rig_err, "line 2: the line has fewer columns than the first");
+    RIG_ERR(FETCH("--inventory", rig_path("hosts"), "--out", rig_path("out")), 2,
+            "line 2: the line has fewer columns than the first");
     char *text = malloc(5000);
     memset(text, 'x', 5000);
     test_write_file(rig_path("hosts"), text, 5000);

@@ -1,22 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every verb against a daemon in an enemy's hands: what it says acts on no terminal, breaks no
- * JSON and crashes nothing. cococtl is root's, so this is what
- * stands between a cocod that was taken over and the administrator who looks after it. What takes
- * memory or time is in test_endless.c.
- *
- * A reply is a good one in which strings, one at a time and all at once, or numbers are the
- * enemy's.
+ * Every verb against a daemon in an enemy's hands: what it says acts on no terminal, breaks no JSON
+ * and crashes nothing of cococtl, which is root's. (What takes memory or time: test_endless.c.) A
+ * reply is a good one in which strings, one or all, or numbers are the enemy's.
  */
 #include "ctl_rig.h"
-#include "support.h"
 #include "verbs/verbs.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-/* ESC and CSI, C1's CSI (U+009B), a title with BEL, CR and LF, DEL, a reversed reading direction, a
- * line separator, a zero-width space. */
+/* ESC and CSI, C1's CSI, a title with BEL, CR LF, DEL, RLO, a line separator, a zero width. */
 #define ACTS                                                                                \
     "evil\x1b[2J\x1b[31;1m\xc2\x9b"                                                         \
     "8m\x1b]0;title\x07\r\nsecond line\x7f\xe2\x80\xae\xe2\x80\xa8\xe2\x80\x8b\xe2\x81\xa6" \
@@ -319,12 +310,7 @@ static void setup(void)
     test_write_file(rig_path("table"), "", 0);
 }
 
-static void teardown(void)
-{
-    rig_close();
-}
-
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 300);
+FIXTURE(.setup = setup, .teardown = rig_stop_server, .timeout_s = 300);
 
 /* --- tests ------------------------------------------------------------------------------------ */
 
@@ -343,7 +329,6 @@ TEST_LOOP(all_strings_at_once, 0, (int)ctl_n_verbs)
 TEST_LOOP(each_string_alone, 0, (int)ctl_n_verbs)
 {
     const struct verb *verb = &ctl_verbs[_i];
-    int n;
 
     if (!asks_the_daemon(verb) || strcmp(verb->name, "top") == 0)
         return;
@@ -351,7 +336,7 @@ TEST_LOOP(each_string_alone, 0, (int)ctl_n_verbs)
     evil_only = 1000000;
     n_strings = 0;
     (void)run_verb(verb, false);
-    n = n_strings;
+    int n = n_strings;
     for (evil_only = 0; evil_only < n; evil_only++) {
         n_strings = 0;
         (void)run_verb(verb, false);
@@ -382,8 +367,7 @@ TEST_LOOP(on_a_terminal, 0, (int)ctl_n_verbs)
 TEST(top_shows_a_state_that_is_no_state)
 {
     evil_text = "serving\x1b]0;owned\x07";
-    ck_assert_int_eq(RIG_RUN("top", "--interval", "0.05"), 0);
-    rig_has(rig_out, "serving\\x1b]0;owned\\x07");
+    RIG_OUT(RIG_RUN("top", "--interval", "0.05"), 0, "serving\\x1b]0;owned\\x07");
     rig_is_clean("stdout", "top", rig_out, false);
 }
 

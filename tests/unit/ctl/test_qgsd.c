@@ -3,10 +3,6 @@
  * What the doctor makes of qgsd's log.
  */
 #include "ctl_rig.h"
-#include "support.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 static int64_t quote_s; /* 0: never */
@@ -27,11 +23,6 @@ static void setup(void)
 {
     quote_s = 0;
     rig_open(answer);
-}
-
-static void teardown(void)
-{
-    rig_close();
 }
 
 static void doctor_reads(const char *file)
@@ -64,8 +55,7 @@ static void all_is_well(void)
 
 /* --- Intel's numbers -------------------------------------------------------------------------- */
 
-/* As in sgx_default_qcnl_wrapper.h, sgx_ql_lib_common.h, td_ql_wrapper.h and qgs_msg_lib.h of DCAP
- * 1.25: { first, last }. */
+/* As in DCAP 1.25's sgx_default_qcnl_wrapper.h and its neighbours: { first, last }. */
 static const unsigned intels[][2] = {
     {0xb001, 0xb013},   {0xb030, 0xb033},   {0xb035, 0xb036},   {0xe001, 0xe035},
     {0xe037, 0xe049},   {0xe050, 0xe053},   {0xe060, 0xe068},   {0xe070, 0xe073},
@@ -73,7 +63,7 @@ static const unsigned intels[][2] = {
     {0x12001, 0x12007},
 };
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+FIXTURE(.setup = setup, .teardown = rig_stop_server, .timeout_s = 120);
 
 TEST(each_of_intels_codes_has_a_meaning_and_a_cure)
 {
@@ -96,15 +86,13 @@ TEST(each_of_intels_codes_has_a_meaning_and_a_cure)
 TEST(a_code_that_nobody_knows_is_quoted)
 {
     static const unsigned unused[] = {0xb014, 0xb034, 0xb0ff, 0xe036, 0xe0fe, 0x11036, 0x12008};
-    char log[64], line[128];
+    char log[64];
 
     for (size_t i = 0; i < sizeof(unused) / sizeof(unused[0]); i++) {
         (void)snprintf(log, sizeof(log), "tee_att_new return 0x%x\n", unused[i]);
         doctor_on(log);
-        (void)snprintf(line, sizeof(line),
-                       "warning  qgsd's log     logged 1 time: \"tee_att_new return 0x%x\"",
-                       unused[i]);
-        rig_has(rig_out, line);
+        rig_hasf(rig_out, "warning  qgsd's log     logged 1 time: \"tee_att_new return 0x%x\"",
+                 unused[i]);
     }
     doctor_on("a pointer 0x7ffd1000 and 0x0\nport 4050\nconnection of 57369\n");
     all_is_well();
@@ -139,8 +127,7 @@ TEST(the_stale_session_of_dcap_issue_450_asks_for_a_restart_first)
                                "answered something that was not "
                                "understood; -> restart qgsd";
     ck_assert_msg(strncmp(first, says, strlen(says)) == 0, "%s", first);
-    rig_has(rig_out, "0xe044 in qgsd's log, 1 time: ");
-    rig_has(rig_out, "0x11001 in qgsd's log, 1 time: ");
+    RIG_HAS(rig_out, "0xe044 in qgsd's log, 1 time: ", "0x11001 in qgsd's log, 1 time: ");
     ck_assert_uint_eq(warnings(), 3);
     rig_lacks(rig_out, "resp_size"); /* follows from these */
 }
@@ -149,9 +136,9 @@ TEST(certificates_that_pccs_does_not_have_are_no_restart)
 {
     if (!field("qcnl_certs_unavailable.log"))
         return;
-    rig_has(rig_out, "0xb012 in qgsd's log, 1 time: PCCS has no certificates for this platform; -> "
-                     "register the platform");
-    rig_has(rig_out,
+    RIG_HAS(rig_out,
+            "0xb012 in qgsd's log, 1 time: PCCS has no certificates for this platform; -> "
+            "register the platform",
             "0xe049 in qgsd's log, 1 time: there are no certificates for this platform; -> "
             "register the platform");
     ck_assert_uint_eq(warnings(), 2);
@@ -161,12 +148,11 @@ TEST(a_comma_missing_in_the_configuration_of_dcap_issue_457)
 {
     if (!field("qcnl_json457.log"))
         return;
-    rig_has(rig_out,
+    RIG_HAS(rig_out,
             "0xb035 in qgsd's log, 1 time: /etc/sgx_default_qcnl.conf is no valid JSON; -> "
-            "correct /etc/sgx_default_qcnl.conf");
-    rig_has(rig_out, "0xe067 in qgsd's log, 1 time: ");
-    rig_has(rig_out, "0x11001 in qgsd's log, 1 time: ");
-    rig_has(rig_out, "logged 1 time: /etc/sgx_default_qcnl.conf is no valid JSON");
+            "correct /etc/sgx_default_qcnl.conf",
+            "0xe067 in qgsd's log, 1 time: ", "0x11001 in qgsd's log, 1 time: ",
+            "logged 1 time: /etc/sgx_default_qcnl.conf is no valid JSON");
     ck_assert_uint_eq(warnings(), 4);
 }
 
@@ -191,8 +177,7 @@ TEST(an_error_that_nobody_knows_is_quoted_escaped_and_bounded)
     (void)snprintf(log, sizeof(log), "error %s\n", wide);
     doctor_on(log);
     wide[154] = 0; /* 160 characters in all */
-    (void)snprintf(log, sizeof(log), "\"error %s...\"", wide);
-    rig_has(rig_out, log);
+    rig_hasf(rig_out, "\"error %s...\"", wide);
 
     /* Not one line each where there are thousands. */
     char *many = calloc(1, 200000), *p = many;
@@ -202,8 +187,8 @@ TEST(an_error_that_nobody_knows_is_quoted_escaped_and_bounded)
     doctor_on(many);
     free(many);
     ck_assert_uint_eq(warnings(), 6);
-    rig_has(rig_out, "and 4995 other lines of qgsd's log that sound like errors");
-    rig_has(rig_out, "\"error number 4999\"");
+    RIG_HAS(rig_out, "and 4995 other lines of qgsd's log that sound like errors",
+            "\"error number 4999\"");
 }
 
 TEST(what_qgs_says_when_all_is_well_is_good)
@@ -283,10 +268,8 @@ TEST(the_journals_own_form_tells_starts_and_priorities)
     json_line(&p, now_s - 600, "_SYSTEMD_INVOCATION_ID", 'b', 6, "\"hubbub\"");
     json_line(&p, now_s - 500, "_SYSTEMD_INVOCATION_ID", 'b', 3, "[101,114,114,111,114,32,255]");
     doctor_on(log);
-    rig_has(rig_out, "\"hullabaloo\"");
-    rig_has(rig_out, "\"error \\xff\"");
-    rig_lacks(rig_out, "hubbub");
-    rig_lacks(rig_out, "0x11001");
+    RIG_HAS(rig_out, "\"hullabaloo\"", "\"error \\xff\"");
+    RIG_LACKS(rig_out, "hubbub", "0x11001");
     ck_assert_uint_eq(warnings(), 2);
 }
 
@@ -332,7 +315,6 @@ TEST(only_the_end_of_a_huge_log_is_read)
     doctor_reads(rig_path("qgsd.log"));
     rig_has(rig_out, "0xb033");
     rig_lacks(rig_out, "0xb006");
-    ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", rig_path(".")),
-                     0);
-    rig_has(rig_out, "Is a directory");
+    RIG_OUT(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", rig_path(".")), 0,
+            "Is a directory");
 }

@@ -1,21 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * cococtl certs rotate against a scripted daemon and a real table file: who holds which lock when,
- * what the command gets, and that the lock outlives everybody but the command. Processes wait for
- * each other through FIFOs and locks, not by time; --timeout bounds only the tests in which time
- * has to run out.
+ * what the command gets, and that the lock outlives all but the command. Processes wait through
+ * FIFOs and locks; --timeout bounds only the tests in which time has to run out.
  */
 #include "rotate_rig.h"
-#include "support.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 /* The same, seen by a forked process. */
 static int lock_seen_by_child(off_t byte)
@@ -112,17 +105,12 @@ TEST(clean_environment)
 
     setenv("LD_DEBUG_OUTPUT", "evil", 1);
     setenv("FOO", "bar", 1);
-    ck_assert_int_eq(ROTATE("--exec", "env"), 0);
-    rig_has(rig_out, "PATH=/usr/local/sbin:");
-    rig_has(rig_out, "COCOD_LOCK_FD=3\n");
-    rig_has(rig_out, "LC_ALL=C.UTF-8\n");
-    rig_lacks(rig_out, "FOO");
-    rig_lacks(rig_out, "LD_");
-    rig_lacks(rig_out, "HOME");
+    RIG_OUT(ROTATE("--exec", "env"), 0, "PATH=/usr/local/sbin:", "COCOD_LOCK_FD=3\n",
+            "LC_ALL=C.UTF-8\n");
+    RIG_LACKS(rig_out, "FOO", "LD_", "HOME");
     ck_assert_int_eq(ROTATE("--exec", "sh", "-c", fds), 0);
     rig_has(rig_out, "0 1 2 3 "); /* and that of ls itself */
-    rig_has(rig_out, table_path);
-    rig_has(rig_out, "read says 1");
+    RIG_HAS(rig_out, table_path, "read says 1");
     /* Options behind --exec are the command's. */
     ck_assert_int_eq(ROTATE("--exec", "echo", "--json", "--force", "--"), 0);
     rig_has(rig_out, "--json --force --\n");
@@ -135,24 +123,19 @@ TEST(clean_environment)
 
 TEST(exit_status_is_passed_on)
 {
-    ck_assert_int_eq(ROTATE("--exec", "sh", "-c", "echo no >&2; exit 7"), 7);
-    rig_has(rig_err, "no\n");
-    rig_has(rig_err, "exit status 7");
+    RIG_ERR(ROTATE("--exec", "sh", "-c", "echo no >&2; exit 7"), 7, "no\n", "exit status 7");
     rig_has(rig_out, "Milan/VCEK"); /* what is served is said all the same */
     ck_assert_str_eq(rig_calls(), "BeginUpdate EndUpdate ");
     ck_assert_int_eq(ROTATE("--exec", "sh", "-c", "kill -TERM $$"), 143);
     close_at_end = true;
     ck_assert_int_eq(ROTATE("--exec", "sh", "-c", "exit 7"), 7);
-    ck_assert_int_eq(ROTATE("--exec", "true"), 69);
-    rig_has(rig_err, "went away during the update");
+    RIG_ERR(ROTATE("--exec", "true"), 69, "went away during the update");
 }
 
 TEST(cocod_ended_the_update_itself)
 {
     ended = true;
-    ck_assert_int_eq(ROTATE("--exec", "true"), 0);
-    rig_has(rig_out, "state         serving");
-    rig_has(rig_out, "the empty table");
+    RIG_OUT(ROTATE("--exec", "true"), 0, "state         serving", "the empty table");
     ck_assert_int_eq(ROTATE("--exec", "false"), 1);
 }
 
@@ -172,8 +155,7 @@ TEST(commands_that_cannot_run)
                     "ELFgarbage",
                     11);
     ck_assert_int_eq(chmod(rig_path("garbage"), 0700), 0);
-    ck_assert_int_eq(ROTATE("--exec", rig_path("garbage")), 1);
-    rig_has(rig_err, "cannot start");
+    RIG_ERR(ROTATE("--exec", rig_path("garbage")), 1, "cannot start");
     ck_assert_str_eq(rig_calls(), "BeginUpdate EndUpdate ");
 }
 
@@ -200,9 +182,7 @@ TEST(grandchild_keeps_the_lock)
 
     (void)snprintf(script, sizeof(script), "sh -c 'read x < %s' > /dev/null 2>&1 &",
                    rig_path("down"));
-    ck_assert_int_eq(ROTATE("--exec", "sh", "-c", script), 75);
-    rig_has(rig_err, "still held, by pid ");
-    rig_has(rig_err, "\"sh\"");
+    RIG_ERR(ROTATE("--exec", "sh", "-c", script), 75, "still held, by pid ", "\"sh\"");
     /* The command and cococtl are gone. */
     ck_assert_int_eq(lock_at_end, F_WRLCK);
     ck_assert_int_eq(lock_seen_by_child(0), F_WRLCK);
@@ -215,16 +195,14 @@ TEST(grandchild_keeps_the_lock)
 
 TEST(timeout_names_the_holders)
 {
-    char expected[128];
-
     take_lease(F_RDLCK);
     ck_assert_int_eq(ROTATE("--timeout", "0.1", "--exec", "touch", rig_path("ran")), 75);
-    (void)snprintf(expected, sizeof(expected),
-                   "  pid %d \"test_rotate\", uid %u, which locks byte ", (int)getpid(), getuid());
-    rig_has(rig_err, expected);
-    rig_has(rig_err, "byte 1048576, which is of the range of VM db-7\\x1b[1m (6c1f), vCPU 3, whose "
-                     "process is 4711, for 1234 ms\n");
-    rig_has(rig_err, "nothing was changed");
+    rig_hasf(rig_err, "  pid %d \"test_rotate\", uid %u, which locks byte ", (int)getpid(),
+             getuid());
+    RIG_HAS(rig_err,
+            "byte 1048576, which is of the range of VM db-7\\x1b[1m (6c1f), vCPU 3, whose "
+            "process is 4711, for 1234 ms\n",
+            "nothing was changed");
     rig_lacks(rig_err, "\x1b");
     ck_assert_str_eq(rig_calls(), "BeginUpdate LeaseHolders ");
     ck_assert(table_is_untouched());
@@ -234,18 +212,15 @@ TEST(timeout_names_the_holders)
 
 TEST(file_readers_are_found_in_proc)
 {
-    char expected[64];
-
     holders = "{\"vm\":null,\"uuid\":null,\"pid\":null,\"uid\":null,\"vcpu\":null,"
               "\"start\":1048576,\"length\":1,\"sinceMs\":5}";
     take_lease(F_RDLCK);
     ck_assert_int_eq(ROTATE("--timeout", "0.1"), 75);
-    (void)snprintf(expected, sizeof(expected), "pid %d \"test_rotate\", uid ", (int)getpid());
-    rig_has(rig_err, expected);
+    rig_hasf(rig_err, "pid %d \"test_rotate\", uid ", (int)getpid());
     rig_has(rig_err, ", which locks byte 1048576, for 5 ms\n");
     holders = "";
     ck_assert_int_eq(ROTATE("--timeout", "0.1"), 75);
-    rig_has(rig_err, expected);
+    rig_hasf(rig_err, "pid %d \"test_rotate\", uid ", (int)getpid());
     rig_has(rig_err, ", which reads the table file\n");
 }
 
@@ -253,14 +228,11 @@ TEST(file_readers_are_found_in_proc)
 TEST(posix_locks_are_found_in_proc)
 {
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 5, .l_len = 1};
-    char expected[64];
-
     holders = "";
     int fd = open(table_path, O_RDWR | O_CLOEXEC);
     ck_assert_int_eq(fcntl(fd, F_SETLK, &lock), 0);
     ck_assert_int_eq(ROTATE("--timeout", "0.1"), 75);
-    (void)snprintf(expected, sizeof(expected), "  pid %d \"test_rotate\", uid ", (int)getpid());
-    rig_has(rig_err, expected);
+    rig_hasf(rig_err, "  pid %d \"test_rotate\", uid ", (int)getpid());
     close(fd);
 }
 
@@ -326,8 +298,6 @@ TEST(who_has_most_locks_is_named_first_behind_however_many_others)
 
 TEST(the_doctor_says_who_keeps_more_locks_than_a_vm_needs)
 {
-    char expected[160];
-
     take_many(1);
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--table-file", table_path),
                      0);
@@ -340,26 +310,22 @@ TEST(the_doctor_says_who_keeps_more_locks_than_a_vm_needs)
     take_many(300);
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--table-file", table_path),
                      0);
-    (void)snprintf(expected, sizeof(expected),
-                   "warning  locks          1 process has 300 on the table file: pid %d "
-                   "\"test_rotate\", uid 0, 300 locks; -> ",
-                   (int)getpid());
-    rig_has(rig_out, expected);
+    rig_hasf(rig_out,
+             "warning  locks          1 process has 300 on the table file: pid %d "
+             "\"test_rotate\", uid 0, 300 locks; -> ",
+             (int)getpid());
 }
 
 TEST(a_lease_that_ends_is_waited_for)
 {
     take_lease(F_RDLCK);
     release_when_asked = true;
-    ck_assert_int_eq(ROTATE("--exec", "true"), 0);
-    rig_has(rig_err, "waiting for those");
+    RIG_ERR(ROTATE("--exec", "true"), 0, "waiting for those");
     ck_assert_str_eq(rig_calls(), "BeginUpdate LeaseHolders EndUpdate ");
 }
 
 TEST(forced)
 {
-    char expected[128];
-
     take_lease(F_RDLCK);
     pid_t pid = START_ROTATE("--timeout", "0.05", "--force", "--json", "--exec", "sh", "-c",
                              waiting_command(""));
@@ -372,18 +338,13 @@ TEST(forced)
     ck_assert_int_eq(lock_seen_by_child((off_t)1 << 60), F_WRLCK);
     ck_assert(is_empty_table(table_path));
     let_it_end();
-    ck_assert_int_eq(rig_wait(pid), 0);
-    rig_has(rig_err, "going on without a lock on these");
-    rig_has(rig_err, "db-7");
+    RIG_ERR(rig_wait(pid), 0, "going on without a lock on these", "db-7");
     rig_has(rig_last("EndUpdate"), "\"forced\": true");
-    (void)snprintf(expected, sizeof(expected), "\"void\": [ \"pid %d ", (int)getpid());
-    rig_has(rig_last("EndUpdate"), expected);
+    rig_hasf(rig_last("EndUpdate"), "\"void\": [ \"pid %d ", (int)getpid());
     rig_has(rig_last("EndUpdate"), "of the range of VM db-7");
     rig_has(rig_out, "\"forced\":true");
-    (void)snprintf(expected, sizeof(expected), "\"pid\":%d,\n", (int)getpid());
-    rig_has(rig_out, expected);
-    rig_has(rig_out, "\"locks\":1,");
-    rig_has(rig_out, "\"claim\":{\n");
+    rig_hasf(rig_out, "\"pid\":%d,\n", (int)getpid());
+    RIG_HAS(rig_out, "\"locks\":1,", "\"claim\":{\n");
 }
 
 /* What took 38 s and more, and then failed with ELOOP: the locks are in the way in another order
@@ -407,23 +368,19 @@ TEST(forced_past_more_locks_than_can_be_gone_around)
     ck_assert_int_eq(lock_seen_by_child(0), F_WRLCK); /* by this cocod and others see it */
     ck_assert_int_eq(lock_seen_by_child(LEASE_BYTE), F_RDLCK);
     let_it_end();
-    ck_assert_int_eq(rig_wait(pid), 0);
-    rig_has(rig_err, ", 3001 locks, which locks byte 1048576");
-    rig_has(rig_err, "too many locks to go around each");
+    RIG_ERR(rig_wait(pid), 0, ", 3001 locks, which locks byte 1048576",
+            "too many locks to go around each");
     rig_has(rig_last("EndUpdate"), "\"forced\": true");
     close(other);
 }
 
 TEST(another_update_is_not_forced)
 {
-    char expected[64];
-
     holders = "";
     take_lease(F_WRLCK);
     ck_assert_int_eq(ROTATE("--timeout", "0.05", "--force", "--exec", "touch", rig_path("ran")),
                      75);
-    (void)snprintf(expected, sizeof(expected), "another update, pid %d", (int)getpid());
-    rig_has(rig_err, expected);
+    rig_hasf(rig_err, "another update, pid %d", (int)getpid());
     ck_assert_int_ne(access(rig_path("ran"), F_OK), 0);
     ck_assert(table_is_untouched());
 }
@@ -433,8 +390,8 @@ TEST(another_update_is_not_forced)
 TEST(nothing_changes_before_the_command)
 {
     busy = true;
-    ck_assert_int_eq(ROTATE("--exec", "touch", rig_path("ran")), 75);
-    rig_has(rig_err, "another update is under way: night\\x1bly");
+    RIG_ERR(ROTATE("--exec", "touch", rig_path("ran")), 75,
+            "another update is under way: night\\x1bly");
     close_at_begin = true;
     ck_assert_int_eq(ROTATE("--exec", "touch", rig_path("ran")), 69);
     ck_assert_int_ne(access(rig_path("ran"), F_OK), 0);

@@ -1,22 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What depends on who runs cococtl and on what: another user, before a socket that is not his, and
- * a journalctl that the test plays, which in a mount namespace of the child's alone is the one that
- * is found first. Both take root.
+ * cococtl as another user, before a socket that is not his; and with a journalctl of the test's,
+ * the first on the path in a mount namespace of the child's. Both take root.
  */
 #include "ctl_rig.h"
-#include "support.h"
-#include <errno.h>
 #include <grp.h>
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #define NOBODY 65534
 
@@ -38,11 +31,6 @@ static void setup(void)
 {
     qgs_verdict = "good";
     rig_open(answer);
-}
-
-static void teardown(void)
-{
-    rig_close();
 }
 
 static bool skipped_without_root(void)
@@ -72,7 +60,7 @@ static void open_folders(void)
     }
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup = setup, .teardown = rig_stop_server, .timeout_s = 60);
 
 TEST(a_socket_that_is_not_ones_own_is_77)
 {
@@ -88,8 +76,7 @@ TEST(a_socket_that_is_not_ones_own_is_77)
         int code = RIG_PREPARED(become_nobody, "--admin", admin, verbs[i][0], verbs[i][1]);
         ck_assert_msg(code == 77, "%s: exit status %d: %s", verbs[i][0], code, rig_err);
         ck_assert_str_eq(rig_out, "");
-        rig_has(rig_err, "Permission denied");
-        rig_has(rig_err, "as root, or as a member of the group");
+        RIG_HAS(rig_err, "Permission denied", "as root, or as a member of the group");
     }
     ck_assert_str_eq(rig_calls(), "");
     /* It is the socket's mode that decides. */
@@ -107,12 +94,10 @@ TEST(a_folder_that_is_closed_is_77_too)
     open_folders();
     ck_assert_int_eq(chmod(admin, 0666), 0);
     ck_assert_int_eq(chmod(rig_path("."), 0700), 0);
-    ck_assert_int_eq(RIG_PREPARED(become_nobody, "--admin", admin, "vms"), 77);
-    rig_has(rig_err, "Permission denied");
+    RIG_ERR(RIG_PREPARED(become_nobody, "--admin", admin, "vms"), 77, "Permission denied");
 }
 
-/* The VMMs' socket is for the group of their users; to the doctor that this user is not among them
- * is no fault of the host's. */
+/* The VMMs' socket is for their users' group; the doctor outside it is no fault. */
 TEST(the_vmms_socket_is_for_their_users)
 {
     const char *rpc = rig_path("rpc");
@@ -129,14 +114,11 @@ TEST(the_vmms_socket_is_for_their_users)
     ck_assert_int_eq(listen(fd, 1), 0);
     ck_assert_int_eq(chmod(rpc, 0600), 0);
     qgs_verdict = "skipped";
-    ck_assert_int_eq(RIG_PREPARED(become_nobody, "--admin", rig_path("admin"), "doctor", "--socket",
-                                  rpc),
-                     0);
-    rig_has(rig_out, "warning  VMMs           ");
-    rig_has(rig_out, "must be in the socket's group");
+    RIG_OUT(RIG_PREPARED(become_nobody, "--admin", rig_path("admin"), "doctor", "--socket", rpc), 0,
+            "warning  VMMs           ", "must be in the socket's group");
     ck_assert_int_eq(RIG_PREPARED(become_nobody, "ping", "--socket", rpc), 77);
-    ck_assert_int_eq(RIG_PREPARED(become_nobody, "request", "certs", "--socket", rpc), 77);
-    rig_has(rig_err, "as root, or as a member of the group");
+    RIG_ERR(RIG_PREPARED(become_nobody, "request", "certs", "--socket", rpc), 77,
+            "as root, or as a member of the group");
     close(fd);
 }
 
@@ -178,9 +160,9 @@ TEST(the_last_day_of_the_journal_is_read)
         printf("SKIP: no mount namespace can be made here\n");
         return;
     }
-    rig_has(rig_out, "warning  qgsd's log     0xb006 in qgsd's log, 2 times: PCCS cannot be");
-    rig_has(rig_out, "warning  qgsd's log     0x11015 in qgsd's log, 1 time: ");
-    rig_has(rig_out, "4 checks: 0 bad, 2 warnings\n");
+    RIG_HAS(rig_out, "warning  qgsd's log     0xb006 in qgsd's log, 2 times: PCCS cannot be",
+            "warning  qgsd's log     0x11015 in qgsd's log, 1 time: ",
+            "4 checks: 0 bad, 2 warnings\n");
     char *called = (char *)test_read_file(rig_path("called"), &size);
     ck_assert_str_eq(called,
                      "-u qgsd --since -24h -o json "
@@ -188,19 +170,17 @@ TEST(the_last_day_of_the_journal_is_read)
                      "-r --no-pager -q -n 20000 ");
     free(called);
 
-    ck_assert_int_eq(doctor_with("echo 'all is well'"), 0);
-    rig_has(rig_out, "good     qgsd's log     no errors since qgsd's last start\n");
-    ck_assert_int_eq(doctor_with("exit 0"), 0);
-    rig_has(rig_out, "good     qgsd's log     no errors");
+    RIG_OUT(doctor_with("echo 'all is well'"), 0,
+            "good     qgsd's log     no errors since qgsd's last start\n");
+    RIG_OUT(doctor_with("exit 0"), 0, "good     qgsd's log     no errors");
     /* Nothing, and a failure, is no log without codes. */
-    ck_assert_int_eq(doctor_with("echo 0xb006 >&2; exit 1"), 0);
-    rig_has(rig_out, "skipped  qgsd's log     journalctl: Input/output error; -> --journal FILE");
+    RIG_OUT(doctor_with("echo 0xb006 >&2; exit 1"), 0,
+            "skipped  qgsd's log     journalctl: Input/output error; -> --journal FILE");
     rig_lacks(rig_out, "0xb006");
     /* What hangs is ended, and what it has said until then is the newest. */
-    ck_assert_int_eq(doctor_with("echo 0xb006; exec sleep 60"), 0);
-    rig_has(rig_out, "0xb006 in qgsd's log, 1 time");
-    ck_assert_int_eq(doctor_with("exec sleep 60"), 0);
-    rig_has(rig_out, "skipped  qgsd's log     journalctl: Connection timed out");
+    RIG_OUT(doctor_with("echo 0xb006; exec sleep 60"), 0, "0xb006 in qgsd's log, 1 time");
+    RIG_OUT(doctor_with("exec sleep 60"), 0,
+            "skipped  qgsd's log     journalctl: Connection timed out");
     ck_assert_int_eq(doctor_with("printf '\\033[2J0xb006\\033[2J'"), 0);
     rig_lacks(rig_out, "\x1b");
     rig_has(rig_out, "0xb006 in qgsd's log, 1 time");

@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which file "certs rotate" takes for cocod's table file, whoever puts what in its place, and what
- * the configuration says about it.
+ * Which file "certs rotate" takes for the table file, whatever is put in its place or configured.
  */
 #include "lib/conf.h"
 #include "rotate_rig.h"
-#include "support.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 FIXTURE(.setup = rotate_setup, .teardown = rotate_teardown, .timeout_s = 60);
 
@@ -48,8 +42,7 @@ TEST(a_compromised_cocod_names_etc_shadow)
 {
     table_reply = make_secret();
     is_refused("cocod says that its table file is ");
-    rig_has(rig_err, "--table-file");
-    rig_has(rig_err, "nothing was changed");
+    RIG_HAS(rig_err, "--table-file", "nothing was changed");
     ck_assert_str_eq(rig_calls(), "BeginUpdate ");
     ck_assert(table_is_untouched());
     table_reply = "/etc/\\u001b[2Jshadow";
@@ -80,8 +73,7 @@ TEST(the_table_file_is_put_in_anothers_place)
     ck_assert_int_eq(link(secret, rig_path("second")), 0);
     ck_assert_int_eq(rename(secret, table_path), 0);
     ck_assert_int_eq(unlink(rig_path("second")), 0);
-    ck_assert_int_eq(ROTATE("--exec", "touch", rig_path("ran")), 1);
-    rig_has(rig_err, "does not hold a certificate table");
+    RIG_ERR(ROTATE("--exec", "touch", rig_path("ran")), 1, "does not hold a certificate table");
     ck_assert_int_ne(access(rig_path("ran"), F_OK), 0);
     size_t size;
     free(test_read_file(table_path, &size));
@@ -142,10 +134,9 @@ TEST(a_folder_is_swapped_for_a_link)
     (void)snprintf(inner, sizeof(inner), "%s", rig_path("run/table"));
     table_reply = inner;
     answers_as = NOBODY;
-    ck_assert_int_eq(RIG_PREPARED(NULL, "--admin", rig_path("admin"), "certs", "rotate",
-                                  "--table-file", inner, "--exec", "touch", rig_path("ran")),
-                     1);
-    rig_has(rig_err, "not owned by the user who answers for cocod");
+    RIG_ERR(RIG_PREPARED(NULL, "--admin", rig_path("admin"), "certs", "rotate", "--table-file",
+                         inner, "--exec", "touch", rig_path("ran")),
+            1, "not owned by the user who answers for cocod");
     ck_assert_int_ne(access(rig_path("ran"), F_OK), 0);
     size_t size;
     free(test_read_file(inner, &size));

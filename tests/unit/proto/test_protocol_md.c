@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * proto/PROTOCOL.md is normative, so its examples are tests. Each fenced block whose info string is
- * `hex NAME` holds the bytes of tests/golden/v1/NAME.hex (of tests/golden/NAME.hex where NAME has a
- * slash), each golden file of v1 has its block, and each is what the encoders make of a struct that
- * is written out here. The numbers in the tables of statuses and limits are checked too.
+ * proto/PROTOCOL.md's examples are tests. Each fenced block `hex NAME` holds the bytes of
+ * tests/golden/v1/NAME.hex (tests/golden/NAME.hex where NAME has a slash), each golden file of v1
+ * has its block, and each is what the encoders make of a struct here. The tables of statuses and
+ * limits are checked too.
  */
 #include "fuzz/wire_oracle.h"
 #include "support.h"
 #include <dirent.h>
-#include <stdbool.h>
-#include <stdio.h>
 
 #define PROTOCOL_MD "proto/PROTOCOL.md"
 #define FRAME_MAX   (COCO_HEADER_SIZE + COCO_REQUEST_MAX)

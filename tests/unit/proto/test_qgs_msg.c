@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The QGS messages: the examples of PROTOCOL.md are the golden files, each decodes to the values
- * that the text gives, encodes to the same bytes, and is refused cut, extended, or with any bit
- * that matters changed.
+ * The QGS messages: PROTOCOL.md's examples are the golden files; each decodes to the values of the
+ * text, encodes to the same bytes, and is refused cut, extended, or with a bit changed that
+ * matters.
  */
 #include "qgs_msg.h"
 #include "support.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum kind {
     QUOTE_REQ,
@@ -35,13 +31,6 @@ static const struct {
     {"get-platform-info-error", PLATFORM_RESP},
 };
 #define N_GOLDEN ((int)(sizeof(golden) / sizeof(golden[0])))
-
-/* Overwrites bytes of a message. */
-static void poke(uint8_t *at, const char *bytes, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        at[i] = (uint8_t)bytes[i];
-}
 
 /* A golden message as it lies on the wire, prefix first; malloc'ed. */
 static uint8_t *wire_of(const char *name, size_t *ret_size)
@@ -282,62 +271,58 @@ TEST(raw_replies_are_told_from_prefixes)
     ck_assert_uint_gt(coco_qgs_prefix_decode(v4), COCO_QGS_MESSAGE_MAX);
 }
 
+/* Golden messages with four or eight bytes of theirs replaced. */
+struct poke {
+    const char *name;
+    enum kind kind;
+    size_t at, n;
+    const char *bytes;
+    bool taken;
+};
+
+static void check_poked(const struct poke *pokes, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t size;
+        uint8_t *m = message_of(pokes[i].name, &size);
+
+        memcpy(m + pokes[i].at, pokes[i].bytes, pokes[i].n);
+        ck_assert_msg(takes(pokes[i].kind, m, size) == pokes[i].taken, "%s, row %zu", pokes[i].name,
+                      i);
+        free(m);
+    }
+}
+
 /* Sizes whose sum wraps in 32 bits back to the message's size. */
 TEST(sizes_that_wrap_are_refused)
 {
-    size_t size;
-    uint8_t *m = message_of("get-quote-req", &size);
+    static const struct poke pokes[] = {
+        /* 9 + (2^32 − 1) = 8; an id list and no report; both */
+        {"get-quote-req", QUOTE_REQ, 16, 8, "\x09\0\0\0\xff\xff\xff\xff", false},
+        {"get-quote-req", QUOTE_REQ, 16, 8, "\0\0\0\0\x08\0\0", false},
+        {"get-quote-req", QUOTE_REQ, 16, 8, "\x05\0\0\0\x03\0\0", true},
+        /* another split of the same sum; an empty blob; a sum that wraps */
+        {"get-collateral-resp", COLLATERAL_RESP, 20, 8, "\x07\0\0\0\x06\0\0", true},
+        {"get-collateral-resp", COLLATERAL_RESP, 20, 8, "\x0d\0\0\0\0\0\0", false},
+        {"get-collateral-resp", COLLATERAL_RESP, 20, 8, "\x0e\0\0\0\xff\xff\xff\xff", false},
+    };
 
-    poke(m + 16, "\x09\x00\x00\x00\xff\xff\xff\xff", 8); /* 9 + (2^32 − 1) = 8 */
-    ck_assert(!takes(QUOTE_REQ, m, size));
-    poke(m + 16, "\x00\x00\x00\x00\x08\x00\x00\x00", 8); /* an id list and no report */
-    ck_assert(!takes(QUOTE_REQ, m, size));
-    poke(m + 16, "\x05\x00\x00\x00\x03\x00\x00\x00", 8);
-    ck_assert(takes(QUOTE_REQ, m, size));
-    free(m);
-
-    m = message_of("get-collateral-resp", &size);
-    poke(m + 20, "\x07\x00\x00\x00\x06\x00\x00\x00", 8); /* another split of the same sum */
-    ck_assert(takes(COLLATERAL_RESP, m, size));
-    poke(m + 20, "\x0d\x00\x00\x00\x00\x00\x00\x00", 8); /* an empty blob */
-    ck_assert(!takes(COLLATERAL_RESP, m, size));
-    poke(m + 20, "\x0e\x00\x00\x00\xff\xff\xff\xff", 8);
-    ck_assert(!takes(COLLATERAL_RESP, m, size));
-    free(m);
+    check_poked(pokes, sizeof(pokes) / sizeof(pokes[0]));
 }
 
 TEST(errors_carry_nothing_else)
 {
-    size_t size;
-    uint8_t *m = message_of("get-quote-resp", &size);
+    static const struct poke pokes[] = {
+        {"get-quote-resp", QUOTE_RESP, 12, 4, "\x01\x20\x01", false}, /* an error and a quote */
+        {"get-quote-error", QUOTE_RESP, 12, 4, "\x07\x20\x01", true},
+        {"get-quote-error", QUOTE_RESP, 12, 4, "\x08\x20\x01", false}, /* COCO_QGS_ERROR_MAX */
+        {"get-quote-error", QUOTE_RESP, 12, 4, "\0\0\0", false},       /* success without a quote */
+        {"get-platform-info-req", PLATFORM_REQ, 12, 4, "\x01\x20\x01", false}, /* a request */
+        {"get-platform-info-error", PLATFORM_RESP, 12, 4, "\0\0\0", false},
+        {"get-collateral-error", COLLATERAL_RESP, 12, 4, "\0\0\0", false},
+    };
 
-    poke(m + 12, "\x01\x20\x01\x00", 4); /* an error and a quote */
-    ck_assert(!takes(QUOTE_RESP, m, size));
-    free(m);
-
-    m = message_of("get-quote-error", &size);
-    poke(m + 12, "\x07\x20\x01\x00", 4);
-    ck_assert(takes(QUOTE_RESP, m, size));
-    poke(m + 12, "\x08\x20\x01\x00", 4); /* COCO_QGS_ERROR_MAX */
-    ck_assert(!takes(QUOTE_RESP, m, size));
-    poke(m + 12, "\x00\x00\x00\x00", 4); /* success without a quote */
-    ck_assert(!takes(QUOTE_RESP, m, size));
-    free(m);
-
-    m = message_of("get-platform-info-req", &size);
-    poke(m + 12, "\x01\x20\x01\x00", 4); /* a request with an error code */
-    ck_assert(!takes(PLATFORM_REQ, m, size));
-    free(m);
-
-    m = message_of("get-platform-info-error", &size);
-    poke(m + 12, "\x00\x00\x00\x00", 4);
-    ck_assert(!takes(PLATFORM_RESP, m, size));
-    free(m);
-
-    m = message_of("get-collateral-error", &size);
-    poke(m + 12, "\x00\x00\x00\x00", 4);
-    ck_assert(!takes(COLLATERAL_RESP, m, size));
-    free(m);
+    check_poked(pokes, sizeof(pokes) / sizeof(pokes[0]));
 }
 
 TEST(encoders_refuse_what_decoders_refuse)

@@ -7,8 +7,6 @@
 #include "status.h"
 #include "support.h"
 #include "wire.h"
-#include <errno.h>
-#include <string.h>
 
 #define OK_    UINT64_C(0)
 #define ERROR_ UINT64_C(0x8000000000000000)
@@ -156,8 +154,7 @@ TEST(errno_without_a_counterpart_is_eio)
 
 TEST(kvm_takes_every_outcome)
 {
-    /* Whatever the server says, KVM_RUN accepts the `ret` that it becomes, and only the operator's
-     * EIO gives the guest a generic error. */
+    /* Whatever the server says, KVM_RUN accepts its `ret`; only EIO gives the guest an error. */
     for (uint32_t status = 0; status < 4096; status++) {
         uint64_t ret = coco_status_to_snp(status).kvm_ret;
 

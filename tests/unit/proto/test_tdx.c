@@ -5,22 +5,11 @@
  */
 #include "support.h"
 #include "tdx.h"
-#include <errno.h>
-#include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
 
 static void fill(struct test_random *r, void *out, size_t size)
 {
     for (size_t i = 0; i < size; i++)
         ((uint8_t *)out)[i] = (uint8_t)(1 + test_random_below(r, 255));
-}
-
-/* Overwrites bytes of a message. */
-static void poke(uint8_t *at, const char *bytes, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        at[i] = (uint8_t)bytes[i];
 }
 
 /* A TDREPORT in which no two fields agree by chance. */
@@ -76,16 +65,23 @@ static uint8_t *make_quote(const uint8_t *report, uint16_t body_type, size_t sig
     return q;
 }
 
-static int binding(const uint8_t *quote, size_t size, const uint8_t *report, const char **field)
-{
-    struct coco_quote q;
-    struct coco_tdreport r;
+/* A TDREPORT and its quote, with a signature of 100 bytes. */
+static uint8_t report[COCO_TDREPORT_SIZE], *quote;
+static size_t size; /* of the quote, with what is behind it */
 
-    *field = NULL;
-    ck_assert_int_eq(coco_tdreport_decode(report, &r, NULL), 0);
-    ck_assert_int_eq(coco_quote_decode(quote, size, &q, NULL), 0);
-    return coco_quote_check_binding(&q, &r, field);
+static void make(uint8_t version, uint64_t valid, uint16_t body_type, size_t pad)
+{
+    free(quote);
+    make_report(version, valid, report);
+    quote = make_quote(report, body_type, 100, pad, &size);
 }
+
+static void discard(void)
+{
+    free(quote);
+}
+
+FIXTURE(.teardown = discard);
 
 /* --- TDREPORT -------------------------------------------------------------------------------- */
 
@@ -167,113 +163,97 @@ TEST(report_versions)
 
 /* --- quote ----------------------------------------------------------------------------------- */
 
+static const uint16_t body_types[] = {0, 2, 3, 4};
+
 TEST_LOOP(quote_true_length, 0, 4)
 {
-    static const uint16_t types[] = {0, 2, 3, 4};
     static const size_t true_size[] = {636 + 100, 54 + 584 + 104, 54 + 648 + 104, 54 + 885 + 104};
-    uint8_t report[COCO_TDREPORT_SIZE], out[2048];
+    uint8_t out[2048];
     struct coco_quote q;
-    size_t size;
 
-    make_report(1, 0x301ff, report);
-    uint8_t *in = make_quote(report, types[_i], 100, 70, &size);
-    ck_assert_int_eq(coco_quote_decode(in, size, &q, NULL), 0);
+    make(1, 0x301ff, body_types[_i], 70);
+    ck_assert_int_eq(coco_quote_decode(quote, size, &q, NULL), 0);
     ck_assert_uint_eq(q.size, true_size[_i]);
     ck_assert_uint_eq(q.size, size - 70);
     ck_assert_uint_eq(q.signed_size, q.size - 104);
     ck_assert_uint_eq(q.version, _i ? 5 : 4);
-    ck_assert_uint_eq(q.body_type, _i ? types[_i] : COCO_QUOTE_BODY_TD10);
+    ck_assert_uint_eq(q.body_type, _i ? body_types[_i] : COCO_QUOTE_BODY_TD10);
     ck_assert_uint_eq(q.sig_size, 100);
-    ck_assert_ptr_eq(q.sig, in + q.size - 100);
+    ck_assert_ptr_eq(q.sig, quote + q.size - 100);
     ck_assert_mem_eq(q.body.report_data, report + 128, 64);
     ck_assert_int_eq(coco_quote_encode(&q, out, sizeof(out)), (int64_t)q.size);
-    ck_assert_mem_eq(in, out, q.size);
+    ck_assert_mem_eq(quote, out, q.size);
     ck_assert_int_eq(coco_quote_encode(&q, out, q.size - 1), -EMSGSIZE);
 
-    memset(in + q.size, 0xee, 70); /* padding of other bytes exists */
-    ck_assert_int_eq(coco_quote_decode(in, size, &q, NULL), 0);
+    memset(quote + q.size, 0xee, 70); /* padding of other bytes exists */
+    ck_assert_int_eq(coco_quote_decode(quote, size, &q, NULL), 0);
     ck_assert_uint_eq(q.size, true_size[_i]);
-    free(in);
 }
 
 TEST_LOOP(quote_truncations, 0, 4)
 {
-    static const uint16_t types[] = {0, 2, 3, 4};
-    uint8_t report[COCO_TDREPORT_SIZE];
     struct coco_quote q;
-    size_t size;
 
-    make_report(1, 0x301ff, report);
-    uint8_t *in = make_quote(report, types[_i], 100, 0, &size);
+    make(1, 0x301ff, body_types[_i], 0);
     for (size_t cut = 0; cut < size; cut++) {
         const char *why = NULL;
         uint8_t *part = malloc(cut + 1);
         ck_assert_ptr_nonnull(part);
-        memcpy(part, in, cut);
+        memcpy(part, quote, cut);
         ck_assert_int_eq(coco_quote_decode(part, cut, &q, &why), -EBADMSG);
         ck_assert_ptr_nonnull(why);
         free(part);
     }
-    free(in);
 }
 
 TEST_LOOP(quote_bit_flips, 0, 4)
 {
-    static const uint16_t types[] = {0, 2, 3, 4};
-    uint8_t report[COCO_TDREPORT_SIZE], out[2048];
+    uint8_t out[2048];
     struct coco_quote q;
-    size_t size;
 
-    make_report(1, 0x301ff, report);
-    uint8_t *in = make_quote(report, types[_i], 100, 3, &size);
+    make(1, 0x301ff, body_types[_i], 3);
     for (size_t bit = 0; bit < 8 * size; bit++) {
-        in[bit / 8] ^= (uint8_t)(1u << (bit % 8));
-        if (coco_quote_decode(in, size, &q, NULL) == 0) {
+        quote[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+        if (coco_quote_decode(quote, size, &q, NULL) == 0) {
             ck_assert_int_eq(coco_quote_encode(&q, out, sizeof(out)), (int64_t)q.size);
-            ck_assert_mem_eq(in, out, q.size);
-            ck_assert_msg(bit / 8 != 0 || types[_i] == 2, "version 4 and 5 share no layout");
+            ck_assert_mem_eq(quote, out, q.size);
+            ck_assert_msg(bit / 8 != 0 || body_types[_i] == 2, "version 4 and 5 share no layout");
             ck_assert_msg(bit / 8 < 4 || bit / 8 >= 8, "tee_type");
         }
-        in[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+        quote[bit / 8] ^= (uint8_t)(1u << (bit % 8));
     }
-    free(in);
 }
 
 TEST(quote_sizes_that_lie)
 {
-    uint8_t report[COCO_TDREPORT_SIZE];
     struct coco_quote q;
     const char *why;
-    size_t size;
 
-    make_report(0, 0x1ff, report);
-    uint8_t *in = make_quote(report, 0, 100, 70, &size);
-    poke(in + 632, "\xff\xff\xff\xff", 4);
-    ck_assert_int_eq(coco_quote_decode(in, size, &q, &why), -EBADMSG);
+    make(0, 0x1ff, 0, 70);
+    memcpy(quote + 632, "\xff\xff\xff\xff", 4);
+    ck_assert_int_eq(coco_quote_decode(quote, size, &q, &why), -EBADMSG);
     ck_assert_str_eq(why, "shorter than its signature");
-    poke(in + 632, "\xab\x00\x00\x00", 4); /* one more than signature and padding */
-    ck_assert_int_eq(coco_quote_decode(in, size, &q, &why), -EBADMSG);
-    poke(in + 632, "\x00\x00\x00\x00", 4);
-    ck_assert_int_eq(coco_quote_decode(in, size, &q, &why), -EBADMSG);
+    memcpy(quote + 632, "\xab\x00\x00\x00", 4); /* one more than signature and padding */
+    ck_assert_int_eq(coco_quote_decode(quote, size, &q, &why), -EBADMSG);
+    memcpy(quote + 632, "\x00\x00\x00\x00", 4);
+    ck_assert_int_eq(coco_quote_decode(quote, size, &q, &why), -EBADMSG);
     ck_assert_str_eq(why, "no signature");
-    free(in);
 
-    in = make_quote(report, 3, 100, 300, &size);
-    in[48] = 4; /* type 4 with the size of type 3 */
-    ck_assert_int_eq(coco_quote_decode(in, size, &q, &why), -EBADMSG);
-    in[48] = 1; /* an SGX enclave's report */
-    ck_assert_int_eq(coco_quote_decode(in, size, &q, &why), -EBADMSG);
+    make(0, 0x1ff, 3, 300);
+    quote[48] = 4; /* type 4 with the size of type 3 */
+    ck_assert_int_eq(coco_quote_decode(quote, size, &q, &why), -EBADMSG);
+    quote[48] = 1; /* an SGX enclave's report */
+    ck_assert_int_eq(coco_quote_decode(quote, size, &q, &why), -EBADMSG);
     ck_assert_str_eq(why, "unknown type of quote body");
-    in[48] = 3;
-    in[2] = 5; /* another attestation key: kept */
-    ck_assert_int_eq(coco_quote_decode(in, size, &q, &why), 0);
+    quote[48] = 3;
+    quote[2] = 5; /* another attestation key: kept */
+    ck_assert_int_eq(coco_quote_decode(quote, size, &q, &why), 0);
     ck_assert_uint_eq(q.att_key_type, 5);
     q.version = 4;
-    ck_assert_int_eq(coco_quote_encode(&q, in, size), -EINVAL);
+    ck_assert_int_eq(coco_quote_encode(&q, quote, size), -EINVAL);
     q.version = 5;
     q.body_type = 5;
-    ck_assert_int_eq(coco_quote_encode(&q, in, size), -EINVAL);
-    free(in);
+    ck_assert_int_eq(coco_quote_encode(&q, quote, size), -EINVAL);
 }
 
 TEST(ecdsa_round_trip)
@@ -290,7 +270,7 @@ TEST(ecdsa_round_trip)
     memset(sig.qe_report, 2, sizeof(sig.qe_report));
     int64_t n = coco_quote_ecdsa_encode(&sig, out, sizeof(out));
     ck_assert_int_eq(n, 64 + 64 + 6 + 384 + 64 + 2 + 32 + 6 + 10);
-    size_t size = (size_t)n;
+    size = (size_t)n;
     ck_assert_int_eq(coco_quote_ecdsa_encode(&sig, out, size - 1), -EMSGSIZE);
     ck_assert_int_eq(coco_quote_ecdsa_decode(out, size, &back), 0);
     ck_assert_uint_eq(back.cert_type, 5);
@@ -311,21 +291,21 @@ TEST(ecdsa_round_trip)
 
 /* --- binding --------------------------------------------------------------------------------- */
 
-static void must_bind(const uint8_t *quote, size_t size, const uint8_t *report)
+/* NULL: they belong together; else the field that says that they do not. */
+static const char *unbound(void)
 {
-    const char *field = "none was said";
+    struct coco_quote q;
+    struct coco_tdreport r;
+    const char *field = NULL;
 
-    ck_assert_int_eq(binding(quote, size, report, &field), 0);
-    ck_assert_ptr_null(field);
+    ck_assert_int_eq(coco_tdreport_decode(report, &r, NULL), 0);
+    ck_assert_int_eq(coco_quote_decode(quote, size, &q, NULL), 0);
+    ck_assert_int_eq(coco_quote_check_binding(&q, &r, &field), field ? -EBADMSG : 0);
+    return field;
 }
 
-static void must_differ(const uint8_t *quote, size_t size, const uint8_t *report, const char *name)
-{
-    const char *field = "none was said";
-
-    ck_assert_int_eq(binding(quote, size, report, &field), -EBADMSG);
-    ck_assert_str_eq(field, name);
-}
+#define MUST_BIND()       ck_assert_ptr_null(unbound())
+#define MUST_DIFFER(name) ck_assert_str_eq(unbound(), name)
 
 /* Body offset, size, and the name that the check must give. */
 static const struct {
@@ -344,135 +324,122 @@ static const struct {
 TEST_LOOP(binding_names_each_field, 0, 3)
 {
     static const uint16_t types[] = {0, 3, 4};
-    uint8_t report[COCO_TDREPORT_SIZE];
-    size_t size;
 
-    make_report(types[_i] ? 1 : 0, 0x301ff, report);
-    uint8_t *q = make_quote(report, types[_i], 100, 0, &size);
-    uint8_t *body = q + (types[_i] ? 54 : 48);
-    must_bind(q, size, report);
+    make(types[_i] ? 1 : 0, 0x301ff, types[_i], 0);
+    uint8_t *body = quote + (types[_i] ? 54 : 48);
+    MUST_BIND();
     for (size_t f = 0; f < sizeof(fields) / sizeof(fields[0]); f++) {
         if (fields[f].off >= 584 && types[_i] == 0)
             break;
         for (size_t i = 0; i < fields[f].size; i++) {
             body[fields[f].off + i] ^= 0x80;
-            must_differ(q, size, report, fields[f].name);
+            MUST_DIFFER(fields[f].name);
             body[fields[f].off + i] ^= 0x80;
         }
     }
     ck_assert_int_eq(coco_quote_check_binding(&(struct coco_quote){.version = 4},
                                               &(struct coco_tdreport){.report_data = {1}}, NULL),
                      -EBADMSG);
-    free(q);
 }
 
 TEST(binding_takes_a_copied_signer)
 {
-    uint8_t report[COCO_TDREPORT_SIZE];
-    size_t size;
-
-    make_report(0, 0x1ff, report);
-    uint8_t *q = make_quote(report, 0, 100, 0, &size);
-    memcpy(q + 48 + 64, report + 328, 48 + 8);
-    must_bind(q, size, report);
-    free(q);
+    make(0, 0x1ff, 0, 0);
+    memcpy(quote + 48 + 64, report + 328, 48 + 8);
+    MUST_BIND();
 }
 
 /* Version 4 has no TEE_TCB_SVN2 and no service TD to compare. */
 TEST(binding_of_version_4_ignores_the_rest)
 {
-    uint8_t report[COCO_TDREPORT_SIZE];
-    size_t size;
+    static const size_t ignored[] = {384, 912, 960, 16, 224};
 
-    make_report(1, 0x301ff, report);
-    uint8_t *q = make_quote(report, 0, 100, 0, &size);
-    must_bind(q, size, report);
-    report[384] ^= 1;
-    report[912] ^= 1;
-    report[960] ^= 1;
-    report[16] ^= 1;
-    report[224] ^= 1;
-    must_bind(q, size, report);
+    make(1, 0x301ff, 0, 0);
+    MUST_BIND();
+    for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+        report[ignored[i]] ^= 1;
+    MUST_BIND();
     /* and no second chance for TEE_TCB_SVN */
-    memcpy(q + 48, report + 384, 16);
-    must_differ(q, size, report, "tee_tcb_svn");
-    free(q);
+    memcpy(quote + 48, report + 384, 16);
+    MUST_DIFFER("tee_tcb_svn");
 }
 
 TEST(binding_of_version_5_without_svn2)
 {
-    uint8_t report[COCO_TDREPORT_SIZE];
-    size_t size;
-
-    make_report(1, 0x1ff, report);
-    uint8_t *q = make_quote(report, 3, 100, 0, &size);
-    uint8_t *body = q + 54;
+    make(1, 0x1ff, 3, 0);
+    uint8_t *body = quote + 54;
 
     /* newer enclaves: TEE_TCB_SVN twice */
     memcpy(body + 584, report + 264, 16);
-    must_bind(q, size, report);
+    MUST_BIND();
     /* older ones: TEE_TCB_SVN overwritten, TEE_TCB_SVN2 zero */
     memcpy(body, report + 384, 16);
     memset(body + 584, 0, 16);
-    must_bind(q, size, report);
+    MUST_BIND();
     body[584] = 1;
-    must_differ(q, size, report, "tee_tcb_svn2");
+    MUST_DIFFER("tee_tcb_svn2");
     body[584] = 0;
     body[3] ^= 1;
-    must_differ(q, size, report, "tee_tcb_svn");
+    MUST_DIFFER("tee_tcb_svn");
     body[3] ^= 1;
     /* with VALID the second chance is gone */
     report[256 + 2] = 3;
-    must_differ(q, size, report, "tee_tcb_svn");
-    free(q);
+    MUST_DIFFER("tee_tcb_svn");
 }
 
 TEST(binding_of_the_service_td)
 {
-    uint8_t report[COCO_TDREPORT_SIZE];
-    size_t size;
-
     /* a TDREPORT of version 0 whose TD was preserved over an update: version 5, no service TD */
-    make_report(0, 0x301ff, report);
-    uint8_t *q = make_quote(report, 3, 100, 0, &size);
-    must_bind(q, size, report);
-    q[54 + 600] = 1;
-    must_differ(q, size, report, "mrservicetd");
-    free(q);
+    make(0, 0x301ff, 3, 0);
+    MUST_BIND();
+    quote[54 + 600] = 1;
+    MUST_DIFFER("mrservicetd");
 
-    make_report(3, 0x301ff, report);
-    q = make_quote(report, 4, 100, 0, &size);
-    must_bind(q, size, report);
-    memset(q + 54 + 600, 0, 48);
-    must_differ(q, size, report, "mrservicetd");
-    free(q);
+    make(3, 0x301ff, 4, 0);
+    MUST_BIND();
+    memset(quote + 54 + 600, 0, 48);
+    MUST_DIFFER("mrservicetd");
 }
 
 /* Another TDREPORT of the same TD: only REPORTDATA differs, and that is what the check must see. */
 TEST(binding_catches_a_stale_reply)
 {
-    uint8_t a[COCO_TDREPORT_SIZE], b[COCO_TDREPORT_SIZE];
-    size_t size;
-
-    make_report(0, 0x301ff, a);
-    memcpy(b, a, sizeof(b));
-    b[128 + 63] ^= 1;
-    uint8_t *q = make_quote(b, 0, 100, 0, &size);
-    must_bind(q, size, b);
-    must_differ(q, size, a, "report_data");
-    free(q);
+    make_report(0, 0x301ff, report);
+    report[128 + 63] ^= 1;
+    quote = make_quote(report, 0, 100, 0, &size);
+    MUST_BIND();
+    report[128 + 63] ^= 1;
+    MUST_DIFFER("report_data");
 }
 
 /* --- real material --------------------------------------------------------------------------- */
 
-static uint8_t *real(const char *name, size_t *ret_size)
+/* The quote, from such a file; false: it is not here. */
+static bool real_quote(const char *name)
 {
     const char *path = test_data(name);
 
-    return path ? test_read_file(path, ret_size) : NULL;
+    if (path)
+        quote = test_read_file(path, &size);
+    return path;
 }
 
-static void real_report_round_trip(const uint8_t *report)
+/* The same of the TDREPORT, of any bytes. */
+static bool real_report(const char *name)
+{
+    const char *path = test_data(name);
+    size_t report_size;
+
+    if (!path)
+        return false;
+    uint8_t *bytes = test_read_file(path, &report_size);
+    ck_assert_uint_eq(report_size, COCO_TDREPORT_SIZE);
+    memcpy(report, bytes, sizeof(report));
+    free(bytes);
+    return true;
+}
+
+static struct coco_tdreport decode_and_back(void)
 {
     struct coco_tdreport r;
     uint8_t out[COCO_TDREPORT_SIZE];
@@ -480,6 +447,7 @@ static void real_report_round_trip(const uint8_t *report)
     ck_assert_int_eq(coco_tdreport_decode(report, &r, NULL), 0);
     coco_tdreport_encode(&r, out);
     ck_assert_mem_eq(report, out, sizeof(out));
+    return r;
 }
 
 TEST_LOOP(real_pairs, 0, 3)
@@ -489,30 +457,17 @@ TEST_LOOP(real_pairs, 0, 3)
         {"tdx/pairB_tdreport.bin", "tdx/pairB_quote.bin"},
         {"tdx/synthetic_tdreport_for_quote_v5_td15.bin", "tdx/quote_v5_td15.dat"},
     };
-    size_t report_size, size;
-    uint8_t *report = real(names[_i][0], &report_size);
-    uint8_t *quote = report ? real(names[_i][1], &size) : NULL;
 
-    if (quote) {
-        ck_assert_uint_eq(report_size, COCO_TDREPORT_SIZE);
-        real_report_round_trip(report);
-        must_bind(quote, size, report);
-    }
-    free(report);
-    free(quote);
+    if (!real_report(names[_i][0]) || !real_quote(names[_i][1]))
+        return;
+    (void)decode_and_back();
+    MUST_BIND();
 }
 
 TEST(real_stale_reply)
 {
-    size_t size;
-    uint8_t *report = real("tdx/pairA_tdreport.bin", &size);
-    uint8_t *quote = report ? real("tdx/pairB_quote.bin", &size) : NULL;
-
-    if (quote) {
-        must_differ(quote, size, report, "report_data");
-    }
-    free(report);
-    free(quote);
+    if (real_report("tdx/pairA_tdreport.bin") && real_quote("tdx/pairB_quote.bin"))
+        MUST_DIFFER("report_data");
 }
 
 TEST_LOOP(real_quotes, 0, 5)
@@ -528,10 +483,9 @@ TEST_LOOP(real_quotes, 0, 5)
     };
     struct coco_quote q;
     struct coco_quote_ecdsa sig;
-    size_t size;
-    uint8_t *quote = real(quotes[_i].name, &size), out[8192];
+    uint8_t out[8192];
 
-    if (!quote)
+    if (!real_quote(quotes[_i].name))
         return;
     ck_assert_int_eq(coco_quote_decode(quote, size, &q, NULL), 0);
     if (quotes[_i].size != 0)
@@ -548,27 +502,20 @@ TEST_LOOP(real_quotes, 0, 5)
     ck_assert_mem_eq(sig.cert, "-----BEGIN CERTIFICATE-----", 27);
     ck_assert_int_eq(coco_quote_ecdsa_encode(&sig, out, sizeof(out)), (int64_t)q.sig_size);
     ck_assert_mem_eq(q.sig, out, q.sig_size);
-    free(quote);
 }
 
 TEST(real_reports)
 {
-    size_t size;
     struct coco_tdreport r;
     const char *why;
-    uint8_t *report = real("tdx/tdreport_tdx10.bin", &size);
 
-    if (report) {
-        real_report_round_trip(report);
-        ck_assert_int_eq(coco_tdreport_decode(report, &r, NULL), 0);
+    if (real_report("tdx/tdreport_tdx10.bin")) {
+        r = decode_and_back();
         ck_assert_uint_eq(r.version, 0);
         ck_assert_uint_eq(r.valid, 0x1ff);
     }
-    free(report);
-    report = real("tdx/not_a_tdreport.bin", &size);
-    if (report) {
+    if (real_report("tdx/not_a_tdreport.bin")) {
         ck_assert_int_eq(coco_tdreport_decode(report, &r, &why), -EBADMSG);
         ck_assert_str_eq(why, "the report type is not TDX");
     }
-    free(report);
 }

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /dev/sev, played by the test: it takes the argument of the ioctl apart byte by byte, as the
- * kernel's documentation lays it out, so the programs' own definitions are not believed. It
- * remembers what was opened how, and every command that came.
+ * /dev/sev, played by the test, which takes the ioctl's argument apart by the kernel's
+ * documentation, not by the program's definitions. It remembers what was opened how, and every
+ * command.
  */
 #pragma once
 
 #include "sev/device.h"
 #include "support.h"
-#include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 
 static struct fake_device {
     bool amd;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A simulated quoting service and a client of it, for the tests of the simulator: one of each a
- * test process, so plain variables do.
+ * A simulated quoting service and a client of it: one of each a test process, so plain variables
+ * do.
  */
 #pragma once
 
@@ -10,12 +10,7 @@
 #include "qgs_sim.h"
 #include "support.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <poll.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define LONG_MS 10000u /* nothing here takes that long unless it hangs */
 

@@ -5,10 +5,6 @@
  */
 #include "cached_pki.h"
 #include "snp_guest.h"
-#include "support.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define NOW   1790000000 /* September 2026 */
 #define PAGE  ((size_t)4096)
@@ -265,9 +261,7 @@ TEST(busy_is_borne_for_a_minute)
 
 TEST(busy_guest_sleeps_two_seconds)
 {
-    struct kvm_model_run *run;
-
-    run = kvm_vcpu_run_area(h.vcpu);
+    struct kvm_model_run *run = kvm_vcpu_run_area(h.vcpu);
     ck_assert_int_eq(snp_guest_start(h.guest, SNP_GUEST_TSM, h.report_data), 0);
     ck_assert_int_eq(snp_guest_start(h.guest, SNP_GUEST_TSM, h.report_data), -EBUSY);
     ck_assert_int_eq(kvm_model_run(h.vcpu), 0);

@@ -4,17 +4,11 @@
  * compared with them byte by byte, but for keys, key identifiers, signatures and dates.
  */
 #include "cached_pki.h"
-#include "snp_pki.h"
-#include "support.h"
 #include <dirent.h>
-#include <errno.h>
 #include <openssl/bio.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define NOW 1790000000 /* September 2026 */
 #define DAY 86400
@@ -384,8 +378,7 @@ static unsigned count_files(const char *dir)
     return n;
 }
 
-/* A folder written before gives the same root again, and a new leaf; that is how a chain is
- * replaced. */
+/* A folder written before gives the same root and a new leaf: so a chain is replaced. */
 TEST(folder_keeps_the_root)
 {
     struct snp_pki *first = cached_pki("Milan", NOW);

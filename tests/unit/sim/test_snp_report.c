@@ -5,12 +5,9 @@
 #include "bytes.h"
 #include "cached_pki.h"
 #include "snp_report.h"
-#include "support.h"
 #include <openssl/bio.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define NOW          1790000000 /* September 2026 */
 #define VLEK_DATE    1748736000 /* 2025-06-01, within the real VLEK's year */
@@ -459,8 +456,7 @@ struct real {
     uint8_t *report;
 };
 
-/* False where the material is not there. `cas`: PEM files that hold ASK (ASVK) and ARK in any
- * order. */
+/* False where the material is missing. `cas`: PEM files with ASK (ASVK) and ARK in any order. */
 static bool real_pair(struct real *r, const char *report, int guid, const char *leaf,
                       const char *const cas[2])
 {

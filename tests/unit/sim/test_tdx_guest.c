@@ -7,10 +7,7 @@
 #include "support.h"
 #include "tdx_guest.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define GPA  0x200000u
 #define PAGE ((size_t)4096)
@@ -116,6 +113,26 @@ static void teardown(void)
     td_done(&t);
 }
 
+static void start_accepted(void)
+{
+    start(&t);
+    accept_request(&t);
+}
+
+/* Until the guest has its result. */
+static enum tdx_verdict outcome(void)
+{
+    finish(&t);
+    return judge(&t);
+}
+
+static enum tdx_verdict get_quote(void)
+{
+    start_accepted();
+    complete_request(&t, t.quote, t.quote_size);
+    return outcome();
+}
+
 FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
 
 TEST(request_is_laid_out_as_specified)
@@ -138,8 +155,7 @@ TEST(request_is_laid_out_as_specified)
 
 TEST(quote_arrives_at_the_next_look)
 {
-    start(&t);
-    accept_request(&t);
+    start_accepted();
     ck_assert_int_eq(kvm_model_run(t.vcpu), 0);
     ck_assert_uint_eq(t.run->u.hlt.wake_us, 8000000);
     ck_assert_int_eq(tdx_guest_start(t.guest, t.report), -EAGAIN); /* quote_lock */
@@ -156,12 +172,8 @@ TEST(quote_arrives_at_the_next_look)
     ck_assert_mem_eq(r->quote, t.quote, t.quote_size);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_OK);
     /* And again. */
-    start(&t);
-    accept_request(&t);
-    complete_request(&t, t.quote, t.quote_size);
-    finish(&t);
+    ck_assert_int_eq(get_quote(), TDX_VERDICT_OK);
     ck_assert_uint_eq(tdx_guest_result(t.guest)->waited_us, 0);
-    ck_assert_int_eq(judge(&t), TDX_VERDICT_OK);
 }
 
 TEST(later_kernels_look_more_often)
@@ -170,8 +182,7 @@ TEST(later_kernels_look_more_often)
 
     td_done(&t);
     td_init(&t, &options);
-    start(&t);
-    accept_request(&t);
+    start_accepted();
     ck_assert_int_eq(kvm_model_run(t.vcpu), 0);
     ck_assert_uint_eq(t.run->u.hlt.wake_us, 7005000);
     complete_request(&t, t.quote, t.quote_size);
@@ -182,8 +193,7 @@ TEST(later_kernels_look_more_often)
 
 TEST(stuck_in_flight_ends_all_quotes)
 {
-    start(&t);
-    accept_request(&t);
+    start_accepted();
     finish(&t);
     const struct tdx_guest_result *r = tdx_guest_result(t.guest);
     ck_assert_int_eq(r->error, -ETIMEDOUT);
@@ -195,11 +205,7 @@ TEST(stuck_in_flight_ends_all_quotes)
     ck_assert_int_eq(tdx_guest_start(t.guest, t.report), -EBUSY);
     /* A host that ends it after all frees the buffer. */
     set_status(&t, ABI_GETQUOTE_ERROR);
-    start(&t);
-    accept_request(&t);
-    complete_request(&t, t.quote, t.quote_size);
-    finish(&t);
-    ck_assert_int_eq(judge(&t), TDX_VERDICT_OK);
+    ck_assert_int_eq(get_quote(), TDX_VERDICT_OK);
 }
 
 TEST(any_r10_but_success_is_failure)
@@ -222,8 +228,7 @@ TEST(any_r10_but_success_is_failure)
     start(&t);
     set_status(&t, ABI_GETQUOTE_IN_FLIGHT);
     t.run->u.tdx.u.get_quote.ret = ABI_TDVMCALL_RETRY;
-    finish(&t);
-    ck_assert_int_eq(judge(&t), TDX_VERDICT_STUCK);
+    ck_assert_int_eq(outcome(), TDX_VERDICT_STUCK);
     ck_assert_int_eq(tdx_guest_start(t.guest, t.report), -EBUSY);
 }
 
@@ -232,8 +237,7 @@ TEST(errors_are_final_and_harmless)
     static const uint64_t statuses[] = {ABI_GETQUOTE_ERROR, ABI_GETQUOTE_SERVICE_UNAVAILABLE};
 
     for (size_t i = 0; i < 2; i++) {
-        start(&t);
-        accept_request(&t);
+        start_accepted();
         ck_assert_int_eq(kvm_model_run(t.vcpu), 0);
         set_status(&t, statuses[i]);
         finish(&t);
@@ -244,17 +248,14 @@ TEST(errors_are_final_and_harmless)
         ck_assert_int_eq(judge(&t), TDX_VERDICT_REFUSED);
     }
     /* An error with an out_len is an answer for the driver: garbage handed to the program. */
-    start(&t);
-    accept_request(&t);
+    start_accepted();
     set_out_len(&t, 100);
     set_status(&t, ABI_GETQUOTE_ERROR);
-    finish(&t);
-    ck_assert_int_eq(judge(&t), TDX_VERDICT_BAD_QUOTE);
+    ck_assert_int_eq(outcome(), TDX_VERDICT_BAD_QUOTE);
     /* Accepted without being marked: the driver finds a final status at once. */
     start(&t);
     t.run->u.tdx.u.get_quote.ret = ABI_TDVMCALL_SUCCESS;
-    finish(&t);
-    ck_assert_int_eq(judge(&t), TDX_VERDICT_EMPTY);
+    ck_assert_int_eq(outcome(), TDX_VERDICT_EMPTY);
 }
 
 TEST(someone_elses_quote_is_refused)
@@ -264,18 +265,15 @@ TEST(someone_elses_quote_is_refused)
     size_t size;
 
     ck_assert_int_eq(tdx_make_quote(t.signer, t.other_report, 4, other, sizeof(other), &size), 0);
-    start(&t);
-    accept_request(&t);
+    start_accepted();
     complete_request(&t, other, size);
     finish(&t);
     ck_assert_int_eq(tdx_guest_judge(t.guest, &why), TDX_VERDICT_BAD_QUOTE);
     ck_assert_ptr_nonnull(why);
     /* Cut short by the host. */
-    start(&t);
-    accept_request(&t);
+    start_accepted();
     complete_request(&t, t.quote, t.quote_size - 1);
-    finish(&t);
-    ck_assert_int_eq(judge(&t), TDX_VERDICT_BAD_QUOTE);
+    ck_assert_int_eq(outcome(), TDX_VERDICT_BAD_QUOTE);
 }
 
 static int refuse_all(const uint8_t *quote, size_t size, const uint8_t *tdreport, const char **why)
@@ -294,29 +292,23 @@ TEST(verifier_can_be_replaced)
 
     td_done(&t);
     td_init(&t, &options);
-    start(&t);
-    accept_request(&t);
-    complete_request(&t, t.quote, t.quote_size);
-    finish(&t);
+    (void)get_quote();
     ck_assert_int_eq(tdx_guest_judge(t.guest, &why), TDX_VERDICT_BAD_QUOTE);
     ck_assert_str_eq(why, "this verifier takes nothing");
 }
 
 TEST(overruns_are_seen)
 {
-    start(&t);
-    accept_request(&t);
+    start_accepted();
     set_out_len(&t, 8192 - 24 + 1);
     set_status(&t, ABI_GETQUOTE_SUCCESS);
     finish(&t);
     ck_assert_int_eq(tdx_guest_result(t.guest)->error, -EIO);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_OVERRUN);
-    start(&t);
-    accept_request(&t);
+    start_accepted();
     complete_request(&t, t.quote, t.quote_size);
     ck_assert_int_eq(kvm_model_write(t.vm, GPA + 8192, "x", 1), 0);
-    finish(&t);
-    ck_assert_int_eq(judge(&t), TDX_VERDICT_OVERRUN);
+    ck_assert_int_eq(outcome(), TDX_VERDICT_OVERRUN);
 }
 
 TEST(buffer_sizes)
@@ -343,8 +335,7 @@ TEST(buffer_sizes)
 
 TEST(reset_shows_late_writes)
 {
-    start(&t);
-    accept_request(&t);
+    start_accepted();
     ck_assert_int_eq(kvm_model_run(t.vcpu), 0);
     tdx_guest_reset(t.guest);
     ck_assert(!tdx_guest_busy(t.guest));
@@ -353,11 +344,7 @@ TEST(reset_shows_late_writes)
     ck_assert(tdx_guest_touched_after_reset(t.guest));
     /* A new driver asks anew, whatever the memory holds. */
     set_status(&t, ABI_GETQUOTE_IN_FLIGHT);
-    start(&t);
-    accept_request(&t);
-    complete_request(&t, t.quote, t.quote_size);
-    finish(&t);
-    ck_assert_int_eq(judge(&t), TDX_VERDICT_OK);
+    ck_assert_int_eq(get_quote(), TDX_VERDICT_OK);
     /* A reset while the exit is open: its answer reaches nobody. */
     start(&t);
     tdx_guest_reset(t.guest);
@@ -373,8 +360,7 @@ TEST(private_buffer_fails_the_vmm)
     start(&t);
     ck_assert_int_eq(kvm_model_store64_release(t.vm, GPA + 8, ABI_GETQUOTE_IN_FLIGHT), -EFAULT);
     t.run->u.tdx.u.get_quote.ret = ABI_TDVMCALL_INVALID_OPERAND;
-    finish(&t);
-    ck_assert_int_eq(judge(&t), TDX_VERDICT_CALL_FAILED);
+    ck_assert_int_eq(outcome(), TDX_VERDICT_CALL_FAILED);
 }
 
 static void *complete_from_another_thread(void *arg)
@@ -400,8 +386,7 @@ TEST(another_thread_may_complete)
     td_done(&t);
     td_init(&t, &options);
     for (int i = 0; i < 50; i++) {
-        start(&t);
-        accept_request(&t);
+        start_accepted();
         ck_assert_int_eq(pthread_create(&thread, NULL, complete_from_another_thread, &t), 0);
         while (tdx_guest_busy(t.guest)) {
             ck_assert_int_eq(kvm_model_run(t.vcpu), 0);

@@ -2,14 +2,18 @@
 /*
  * cococtl ping and request against a server of VMMs that the test scripts.
  */
-#include "cococtl_world.h"
+#include "ctl_rig.h"
 #include "fake_server.h"
 #include "snp_table.h"
 #include "status.h"
 #include "tdx.h"
+#include <fcntl.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 
-static char vmm_path[256], file_path[256];
+#define VMM_SOCKET rig_path("vmm")
+#define REPORT     rig_path("report") /* as long as a TDREPORT; the lease file, too */
+#define RESULT     rig_path("result")
 
 static struct {
     atomic_uint hello;
@@ -98,16 +102,14 @@ static void make_quote(void)
 
 static void setup(void)
 {
-    make_folder();
-    (void)snprintf(vmm_path, sizeof(vmm_path), "%s/vmm", folder);
-    (void)snprintf(file_path, sizeof(file_path), "%s/file", folder);
+    rig_open(NULL); /* no verb here asks the administrative server */
     vmm.hello = vmm.status = 0;
     vmm.hostile = vmm.silent = false;
     make_table();
     make_quote();
-    test_write_file(file_path, vmm.table, COCO_TDREPORT_SIZE);
-    vmm.lease_fd = open(file_path, O_RDONLY | O_CLOEXEC);
-    vmm_server = fake_server_start(vmm_path, vmm_handler, NULL);
+    test_write_file(REPORT, vmm.table, COCO_TDREPORT_SIZE);
+    vmm.lease_fd = open(REPORT, O_RDONLY | O_CLOEXEC);
+    vmm_server = fake_server_start(VMM_SOCKET, vmm_handler, NULL);
     ck_assert_ptr_nonnull(vmm_server);
 }
 
@@ -115,21 +117,19 @@ static void teardown(void)
 {
     fake_server_stop(vmm_server);
     close(vmm.lease_fd);
+    rig_stop_server();
 }
 
 FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
 
-#define AS_A_VMM(...) RUN("--socket", vmm_path, "--timeout", "0.3", __VA_ARGS__)
+#define AS_A_VMM(...) RIG_PLAIN("--socket", VMM_SOCKET, "--timeout", "0.3", __VA_ARGS__)
 
 TEST(ping)
 {
-    ck_assert_int_eq(AS_A_VMM("ping"), 0);
-    assert_has(out, "answered in");
-    assert_has(out, "1122334455667788");
-    assert_has(out, "certificates quotes");
+    RIG_OUT(AS_A_VMM("ping"), 0, "answered in", "1122334455667788", "certificates quotes");
     ck_assert_str_eq(vmm.software, "cococtl " COCO_VERSION_STRING);
     ck_assert_int_eq(AS_A_VMM("ping", "--json"), 0);
-    assert_has(out, "\"roundTripUs\"");
+    rig_has(rig_out, "\"roundTripUs\"");
     vmm.silent = true;
     ck_assert_int_eq(AS_A_VMM("ping"), 75);
 }
@@ -141,41 +141,27 @@ TEST(refused_by_hello)
     vmm.hello = COCO_EAGAIN;
     ck_assert_int_eq(AS_A_VMM("ping"), 75);
     vmm.hello = COCO_EOPNOTSUPP;
-    ck_assert_int_eq(AS_A_VMM("request", "certs"), 1);
-    assert_has(err, "versions");
+    RIG_ERR(AS_A_VMM("request", "certs"), 1, "versions");
 }
 
 TEST(request_certs)
 {
-    static char bytes[8192];
-    size_t size;
-
-    ck_assert_int_eq(AS_A_VMM("request", "certs", "--out", out_path), 0);
-    assert_has(out, "KIND");
-    assert_has(out, "VCEK");
-    assert_has(out, "1300");
-    assert_has(out, "0000000000abcdef");
-    uint8_t *written = test_read_file(out_path, &size);
-    ck_assert_uint_eq(size, vmm.table_size);
-    ck_assert_int_eq(memcmp(written, vmm.table, size), 0);
-    free(written);
+    RIG_OUT(AS_A_VMM("request", "certs", "--out", RESULT), 0, "KIND", "VCEK", "1300",
+            "0000000000abcdef");
+    rig_file_is(RESULT, vmm.table, vmm.table_size);
 
     ck_assert_int_eq(AS_A_VMM("request", "certs", "--json"), 0);
-    assert_has(out, "\"tableBytes\":4796");
-    ck_assert_int_eq(AS_A_VMM("request", "certs", "--npages", "1"), 1);
-    assert_has(err, "needs 2 pages");
+    rig_has(rig_out, "\"tableBytes\":4796");
+    RIG_ERR(AS_A_VMM("request", "certs", "--npages", "1"), 1, "needs 2 pages");
 
     memset(vmm.table, 0, sizeof(vmm.table));
     vmm.table_size = 24;
-    ck_assert_int_eq(AS_A_VMM("request", "certs"), 0);
-    assert_has(out, "empty table");
+    RIG_OUT(AS_A_VMM("request", "certs"), 0, "empty table");
     ck_assert_int_eq(AS_A_VMM("request", "certs", "--npages", "0"), 0);
 
     memset(vmm.table, 0xff, sizeof(vmm.table));
-    ck_assert_int_eq(AS_A_VMM("request", "certs", "--out", out_path), 1);
-    assert_has(err, "not a certificate table");
-    read_back(out_path, bytes, sizeof(bytes));
-    ck_assert_int_eq((uint8_t)bytes[0], 0xff);
+    RIG_ERR(AS_A_VMM("request", "certs", "--out", RESULT), 1, "not a certificate table");
+    rig_file_is(RESULT, vmm.table, vmm.table_size);
 }
 
 TEST(request_certs_respects_an_update)
@@ -184,11 +170,10 @@ TEST(request_certs_respects_an_update)
                          .l_whence = SEEK_SET,
                          .l_start = COCO_LEASE_BASE_MIN,
                          .l_len = 16};
-    int fd = open(file_path, O_RDWR | O_CLOEXEC);
+    int fd = open(REPORT, O_RDWR | O_CLOEXEC);
 
     ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
-    ck_assert_int_eq(AS_A_VMM("request", "certs"), 75);
-    assert_has(err, "update");
+    RIG_ERR(AS_A_VMM("request", "certs"), 75, "update");
     close(fd);
     ck_assert_int_eq(AS_A_VMM("request", "certs"), 0);
 }
@@ -204,40 +189,31 @@ TEST(exit_statuses_of_requests)
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         vmm.status = cases[i].status;
-        int code = AS_A_VMM("request", "quote", file_path);
+        int code = AS_A_VMM("request", "quote", REPORT);
         ck_assert_msg(code == cases[i].code, "%u: exit status %d", cases[i].status, code);
-        ck_assert_str_eq(out, "");
-        assert_has(err, "no quote");
+        ck_assert_str_eq(rig_out, "");
+        rig_has(rig_err, "no quote");
         code = AS_A_VMM("request", "certs");
         ck_assert_msg(code == cases[i].code, "%u: exit status %d", cases[i].status, code);
     }
     vmm.hostile = true;
-    ck_assert_int_eq(AS_A_VMM("request", "certs"), 1);
-    assert_has(err, "does not speak cocod's protocol");
+    RIG_ERR(AS_A_VMM("request", "certs"), 1, "does not speak cocod's protocol");
 }
 
 TEST(request_quote)
 {
-    size_t size;
+    RIG_OUT(AS_A_VMM("request", "quote", REPORT, "--out", RESULT), 0, "version 4");
+    rig_file_is(RESULT, vmm.quote, vmm.quote_size);
+    ck_assert_int_eq(AS_A_VMM("request", "quote", "--json", REPORT), 0);
+    rig_has(rig_out, "\"version\":4");
 
-    ck_assert_int_eq(AS_A_VMM("request", "quote", file_path, "--out", out_path), 0);
-    assert_has(out, "version 4");
-    uint8_t *written = test_read_file(out_path, &size);
-    ck_assert_uint_eq(size, vmm.quote_size);
-    ck_assert_int_eq(memcmp(written, vmm.quote, size), 0);
-    free(written);
-    ck_assert_int_eq(AS_A_VMM("request", "quote", "--json", file_path), 0);
-    assert_has(out, "\"version\":4");
-
-    test_write_file(out_path, vmm.table, COCO_TDREPORT_SIZE - 1);
-    ck_assert_int_eq(AS_A_VMM("request", "quote", out_path), 1);
-    test_write_file(out_path, vmm.table, COCO_TDREPORT_SIZE + 1);
-    ck_assert_int_eq(AS_A_VMM("request", "quote", out_path), 1);
-    assert_has(err, "1024");
+    test_write_file(RESULT, vmm.table, COCO_TDREPORT_SIZE - 1);
+    ck_assert_int_eq(AS_A_VMM("request", "quote", RESULT), 1);
+    test_write_file(RESULT, vmm.table, COCO_TDREPORT_SIZE + 1);
+    RIG_ERR(AS_A_VMM("request", "quote", RESULT), 1, "1024");
     ck_assert_int_eq(AS_A_VMM("request", "quote", "/no/such/file"), 1);
     vmm.quote[0] = 99;
-    ck_assert_int_eq(AS_A_VMM("request", "quote", file_path), 1);
-    assert_has(err, "not a quote");
+    RIG_ERR(AS_A_VMM("request", "quote", REPORT), 1, "not a quote");
 }
 
 TEST(nobody_listens)
@@ -247,26 +223,23 @@ TEST(nobody_listens)
                                            {"certs", "show"},
                                            {"request", "certs"}};
 
-    teardown();
+    fake_server_stop(vmm_server);
+    vmm_server = NULL;
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
         bool is_admin = i % 2 == 0;
-        ck_assert_int_eq(RUN(is_admin ? "--admin" : "--socket", vmm_path, verbs[i][0], verbs[i][1]),
-                         69);
-        assert_has(err, vmm_path);
-        assert_has(err, "Is cocod running?");
-        assert_has(err, is_admin ? "--admin" : "--socket");
+        RIG_ERR(RIG_PLAIN(is_admin ? "--admin" : "--socket", VMM_SOCKET, verbs[i][0], verbs[i][1]),
+                69, VMM_SOCKET, "Is cocod running?", is_admin ? "--admin" : "--socket");
     }
-    ck_assert_int_eq(RUN("--socket", vmm_path, "request", "quote", file_path), 69);
+    ck_assert_int_eq(RIG_PLAIN("--socket", VMM_SOCKET, "request", "quote", REPORT), 69);
     char long_path[200] = "";
     memset(long_path, 'x', sizeof(long_path) - 1);
-    ck_assert_int_eq(RUN("--socket", long_path, "ping"), 2);
-    setup();
+    ck_assert_int_eq(RIG_PLAIN("--socket", long_path, "ping"), 2);
 }
 
 TEST(what_cannot_be_written_is_an_error)
 {
-    if (access("/dev/full", W_OK) == 0)
-        ck_assert_int_eq(RUN_TO("/dev/full", "--socket", vmm_path, "request", "certs"), 1);
-    ck_assert_int_eq(RUN("--socket", vmm_path, "request", "certs", "--out", folder), 1);
-    assert_has(err, folder);
+    ck_assert_int_eq(mkdir(RESULT, 0700), 0);
+    RIG_ERR(AS_A_VMM("request", "certs", "--out", RESULT), 1, RESULT);
+    if (rig_no_room())
+        ck_assert_int_eq(AS_A_VMM("request", "certs"), 1);
 }
