@@ -37,7 +37,7 @@
 #include <unistd.h>
 
 #define RIG_EXCHANGES 64
-/* How many pieces an input is cut into; the rest of it comes whole. Each costs a look at sockets. */
+/* How many pieces an input is cut into; the rest of it comes whole. Each is a look at a socket. */
 #define RIG_PIECES 100
 
 enum rig_qgs {

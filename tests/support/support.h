@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests share. A test program is its TEST()s; its main() is in check_main.c.
+ * What the tests share, and the headers that nearly all of them want. A test program is its
+ * TEST()s; its main() is in check_main.c.
  */
 #pragma once
 
 #include <assert.h>
 #include <check.h>
+#include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 /* A test: TEST(what_it_shows) { … }. Those of a file run in their order, each in a process of its
  * own. */
@@ -67,6 +74,9 @@ uint8_t *test_unhex(const char *text, size_t *ret_size);
 /* A file of hex text. */
 uint8_t *test_read_hex(const char *path, size_t *ret_size);
 void test_write_file(const char *path, const void *data, size_t size);
+
+/* What that writes, malloc'ed. */
+char *test_printed(int (*print)(FILE *));
 
 /* A new private folder under $TMPDIR, removed with all that is in it at the end of the process that
  * made it. Static buffer of its own per call slot: keep at most 8. */

@@ -6,7 +6,6 @@
 #pragma once
 
 #include "bed_fixture.h"
-#include <errno.h>
 
 static int fails[4000]; /* what set_memory_attributes says, one after the other */
 static unsigned n_calls;

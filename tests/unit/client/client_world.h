@@ -10,13 +10,9 @@
 #include "fake_server.h"
 #include "status.h"
 #include "support.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 static uint64_t clock_now_ns;
 

@@ -6,11 +6,7 @@
 
 #include "support.h"
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 static char folder[200], out_path[256];
 static char out[1 << 16], err[1 << 16];

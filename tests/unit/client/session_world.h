@@ -10,11 +10,7 @@
 #include "status.h"
 #include "support.h"
 #include "wire.h"
-#include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 /* --- an allocator that counts, and fails when told ------------------------------------------- */
 

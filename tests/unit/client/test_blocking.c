@@ -8,15 +8,10 @@
 #include "measure.h"
 #include "status.h"
 #include "support.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 /* --- a server that can be told --------------------------------------------------------------- */
 

@@ -6,10 +6,6 @@
  */
 #include "coco/coco.h"
 #include "support.h"
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define NAMES_MAX 128
 

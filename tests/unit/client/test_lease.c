@@ -6,15 +6,10 @@
 #include "coco/client.h"
 #include "fake_server.h"
 #include "support.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #define BASE  COCO_LEASE_BASE_MIN
 #define BYTES 16

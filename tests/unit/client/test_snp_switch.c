@@ -6,13 +6,9 @@
 #include "coco/coco.h"
 #include "kvm_dev.h"
 #include "support.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 #define VM_SNP    4ul
 #define VM_TDX    5ul
@@ -24,11 +20,6 @@ static void setup(void)
 {
     kvm_fd = kvm_dev_open();
     ck_assert_int_ge(kvm_fd, 0);
-}
-
-static void teardown(void)
-{
-    kvm_dev_close();
 }
 
 static int make_vm(unsigned long type, bool init)
@@ -43,7 +34,7 @@ static int make_vm(unsigned long type, bool init)
     return vm_fd;
 }
 
-FIXTURE(.setup = setup, .teardown = teardown);
+FIXTURE(.setup = setup, .teardown = kvm_dev_close);
 
 TEST(a_kernel_that_has_it)
 {

@@ -9,14 +9,9 @@
 #include "support.h"
 #include "synth_vmm.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #define TABLE_SIZE 4772u
 

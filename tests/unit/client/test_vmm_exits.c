@@ -5,11 +5,8 @@
 #include "bed_fixture.h"
 #include "linux_abi.h"
 #include "status.h"
-#include <errno.h>
 #include <linux/kvm.h>
 #include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* --- fatal events ---------------------------------------------------------------------------- */
 

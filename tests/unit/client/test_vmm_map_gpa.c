@@ -6,7 +6,6 @@
 #include "attributes.h"
 #include "linux_abi.h"
 #include <linux/kvm.h>
-#include <string.h>
 
 static uint64_t map_gpa(uint64_t gpa, uint64_t npages, uint64_t flags)
 {

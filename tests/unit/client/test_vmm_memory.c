@@ -9,9 +9,6 @@
 #include "linux_abi.h"
 #include "support.h"
 #include "vmm_bed.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define SHARED KVM_MODEL_TDX_SHARED
 

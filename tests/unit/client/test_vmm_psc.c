@@ -5,7 +5,6 @@
 #include "attributes.h"
 #include "bytes.h"
 #include "coco/unmerged.h"
-#include <string.h>
 
 #define GHCB      (BED_GPA + 0x10000)
 #define BUFFER    (GHCB + 0x800)

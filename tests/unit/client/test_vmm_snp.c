@@ -7,10 +7,7 @@
 #include "linux_abi.h"
 #include "snp_guest.h"
 #include "status.h"
-#include <errno.h>
 #include <fcntl.h>
-#include <string.h>
-#include <unistd.h>
 
 #define EMPTY   24
 #define NOTHING 0

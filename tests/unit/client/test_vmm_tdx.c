@@ -12,8 +12,6 @@
 #include "tdx_guest.h"
 #include "tdx_quote.h"
 #include "vmm_bed.h"
-#include <errno.h>
-#include <string.h>
 
 #define SHARED KVM_MODEL_TDX_SHARED
 #define MARK   0x77 /* TDREPORT byte 128: what the quote is made of */

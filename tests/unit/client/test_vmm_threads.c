@@ -10,11 +10,8 @@
 #include "status.h"
 #include "support.h"
 #include "vmm_bed.h"
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <string.h>
 
 #define VCPUS  4
 #define ROUNDS 60

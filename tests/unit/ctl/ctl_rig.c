@@ -11,14 +11,10 @@
 #include <pthread.h>
 #include <pty.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
-#include <unistd.h>
 
 #define MESSAGE_MAX (1u << 20)
 #define KEPT_MAX    8
@@ -289,9 +285,10 @@ int rig_run(const char *const *words)
     return rig_wait(rig_start(words));
 }
 
-void rig_has(const char *text, const char *part)
+void rig_has_all(const char *text, const char *const *parts)
 {
-    ck_assert_msg(strstr(text, part) != NULL, "\"%s\" is not in:\n%s", part, text);
+    for (; *parts; parts++)
+        ck_assert_msg(strstr(text, *parts) != NULL, "\"%s\" is not in:\n%s", *parts, text);
 }
 
 void rig_lacks(const char *text, const char *part)

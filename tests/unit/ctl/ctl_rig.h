@@ -57,7 +57,8 @@ const char *rig_calls(void);
 /* Text of the parameters of the last call of that method; "" where there was none. */
 const char *rig_last(const char *method);
 
-void rig_has(const char *text, const char *part);
+#define rig_has(text, ...) rig_has_all(text, (const char *const[]){__VA_ARGS__, NULL})
+void rig_has_all(const char *text, const char *const *parts);
 void rig_lacks(const char *text, const char *part);
 /* No byte of it acts, but for cococtl's own line breaks, and on a terminal its colours. */
 void rig_is_clean(const char *what, const char *of, const char *text, bool terminal);

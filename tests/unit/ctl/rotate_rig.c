@@ -2,12 +2,8 @@
 #include "rotate_rig.h"
 #include "support.h"
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 char table_path[300];
 const char *table_reply, *holders;

@@ -5,12 +5,8 @@
 #include "ctl_rig.h"
 #include "support.h"
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 static char *no_answer(const char *method, struct json_object *parameters)
 {
@@ -23,11 +19,6 @@ static void setup(void)
 {
     rig_open(no_answer);
     ck_assert_int_eq(RIG_PLAIN("completion", "--out", rig_path("cococtl.bash")), 0);
-}
-
-static void teardown(void)
-{
-    rig_close();
 }
 
 /* What is offered behind these words, the last of which is being typed: one line, with a space
@@ -64,7 +55,7 @@ static const char *offered(const char *words)
     return out;
 }
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup = setup, .teardown = rig_close, .timeout_s = 60);
 
 TEST(verbs_and_their_second_words)
 {

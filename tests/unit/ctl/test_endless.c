@@ -7,9 +7,6 @@
 #include "support.h"
 #include <poll.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -34,12 +31,7 @@ static void setup(void)
     test_write_file(rig_path("ark.pem"), "-----BEGIN CERTIFICATE-----\n", 28);
 }
 
-static void teardown(void)
-{
-    rig_close();
-}
-
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 300);
+FIXTURE(.setup = setup, .teardown = rig_close, .timeout_s = 300);
 
 /* An answer that is not looked at the call for. */
 #define RAW(name)                                                 \

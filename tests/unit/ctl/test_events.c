@@ -8,12 +8,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #define WAIT_MS 20000
 
@@ -51,12 +47,7 @@ static void setup(void)
     rig_open(answer);
 }
 
-static void teardown(void)
-{
-    rig_close();
-}
-
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
+FIXTURE(.setup = setup, .teardown = rig_close, .timeout_s = 60);
 
 /* --- those that are kept ---------------------------------------------------------------------- */
 
@@ -93,9 +84,8 @@ TEST(colours_go_by_priority)
     events_reply = "{\"parameters\":{\"events\":[" EVENT("1", "notice", "ready", "x") "," EVENT(
         "2", "warning", "crl-alarm", "x") "," EVENT("3", "error", "qgs-down", "x") "]}}";
     ck_assert_int_eq(RIG_ON_TERMINAL(80, "--admin", admin, "events"), 0);
-    rig_has(rig_out, "02  notice   ready");
-    rig_has(rig_out, "02  \x1b[33mwarning\x1b[0m  crl-alarm");
-    rig_has(rig_out, "02  \x1b[31;1merror\x1b[0m    qgs-down");
+    rig_has(rig_out, "02  notice   ready", "02  \x1b[33mwarning\x1b[0m  crl-alarm",
+            "02  \x1b[31;1merror\x1b[0m    qgs-down");
     ck_assert_int_eq(setenv("NO_COLOR", "1", 1), 0);
     ck_assert_int_eq(RIG_ON_TERMINAL(80, "--admin", admin, "events"), 0);
     rig_lacks(rig_out, "\x1b");

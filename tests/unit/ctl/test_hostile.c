@@ -11,9 +11,6 @@
 #include "ctl_rig.h"
 #include "support.h"
 #include "verbs/verbs.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* ESC and CSI, C1's CSI (U+009B), a title with BEL, CR and LF, DEL, a reversed reading direction, a
  * line separator, a zero-width space. */
@@ -319,12 +316,7 @@ static void setup(void)
     test_write_file(rig_path("table"), "", 0);
 }
 
-static void teardown(void)
-{
-    rig_close();
-}
-
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 300);
+FIXTURE(.setup = setup, .teardown = rig_close, .timeout_s = 300);
 
 /* --- tests ------------------------------------------------------------------------------------ */
 

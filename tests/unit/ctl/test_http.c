@@ -6,9 +6,6 @@
 #include "kds_sim.h"
 #include "lib/http.h"
 #include "support.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* --- the clock ------------------------------------------------------------------------------- */
 

@@ -5,10 +5,6 @@
 #include "lib/kds.h"
 #include "snp_pki.h"
 #include "support.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 static struct why why;
 

@@ -4,9 +4,6 @@
  */
 #include "ctl_rig.h"
 #include "support.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 static int64_t quote_s; /* 0: never */
@@ -27,11 +24,6 @@ static void setup(void)
 {
     quote_s = 0;
     rig_open(answer);
-}
-
-static void teardown(void)
-{
-    rig_close();
 }
 
 static void doctor_reads(const char *file)
@@ -73,7 +65,7 @@ static const unsigned intels[][2] = {
     {0x12001, 0x12007},
 };
 
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+FIXTURE(.setup = setup, .teardown = rig_close, .timeout_s = 120);
 
 TEST(each_of_intels_codes_has_a_meaning_and_a_cure)
 {
@@ -139,8 +131,7 @@ TEST(the_stale_session_of_dcap_issue_450_asks_for_a_restart_first)
                                "answered something that was not "
                                "understood; -> restart qgsd";
     ck_assert_msg(strncmp(first, says, strlen(says)) == 0, "%s", first);
-    rig_has(rig_out, "0xe044 in qgsd's log, 1 time: ");
-    rig_has(rig_out, "0x11001 in qgsd's log, 1 time: ");
+    rig_has(rig_out, "0xe044 in qgsd's log, 1 time: ", "0x11001 in qgsd's log, 1 time: ");
     ck_assert_uint_eq(warnings(), 3);
     rig_lacks(rig_out, "resp_size"); /* follows from these */
 }
@@ -149,9 +140,9 @@ TEST(certificates_that_pccs_does_not_have_are_no_restart)
 {
     if (!field("qcnl_certs_unavailable.log"))
         return;
-    rig_has(rig_out, "0xb012 in qgsd's log, 1 time: PCCS has no certificates for this platform; -> "
-                     "register the platform");
     rig_has(rig_out,
+            "0xb012 in qgsd's log, 1 time: PCCS has no certificates for this platform; -> "
+            "register the platform",
             "0xe049 in qgsd's log, 1 time: there are no certificates for this platform; -> "
             "register the platform");
     ck_assert_uint_eq(warnings(), 2);
@@ -163,10 +154,9 @@ TEST(a_comma_missing_in_the_configuration_of_dcap_issue_457)
         return;
     rig_has(rig_out,
             "0xb035 in qgsd's log, 1 time: /etc/sgx_default_qcnl.conf is no valid JSON; -> "
-            "correct /etc/sgx_default_qcnl.conf");
-    rig_has(rig_out, "0xe067 in qgsd's log, 1 time: ");
-    rig_has(rig_out, "0x11001 in qgsd's log, 1 time: ");
-    rig_has(rig_out, "logged 1 time: /etc/sgx_default_qcnl.conf is no valid JSON");
+            "correct /etc/sgx_default_qcnl.conf",
+            "0xe067 in qgsd's log, 1 time: ", "0x11001 in qgsd's log, 1 time: ",
+            "logged 1 time: /etc/sgx_default_qcnl.conf is no valid JSON");
     ck_assert_uint_eq(warnings(), 4);
 }
 
@@ -202,8 +192,8 @@ TEST(an_error_that_nobody_knows_is_quoted_escaped_and_bounded)
     doctor_on(many);
     free(many);
     ck_assert_uint_eq(warnings(), 6);
-    rig_has(rig_out, "and 4995 other lines of qgsd's log that sound like errors");
-    rig_has(rig_out, "\"error number 4999\"");
+    rig_has(rig_out, "and 4995 other lines of qgsd's log that sound like errors",
+            "\"error number 4999\"");
 }
 
 TEST(what_qgs_says_when_all_is_well_is_good)
@@ -283,8 +273,7 @@ TEST(the_journals_own_form_tells_starts_and_priorities)
     json_line(&p, now_s - 600, "_SYSTEMD_INVOCATION_ID", 'b', 6, "\"hubbub\"");
     json_line(&p, now_s - 500, "_SYSTEMD_INVOCATION_ID", 'b', 3, "[101,114,114,111,114,32,255]");
     doctor_on(log);
-    rig_has(rig_out, "\"hullabaloo\"");
-    rig_has(rig_out, "\"error \\xff\"");
+    rig_has(rig_out, "\"hullabaloo\"", "\"error \\xff\"");
     rig_lacks(rig_out, "hubbub");
     rig_lacks(rig_out, "0x11001");
     ck_assert_uint_eq(warnings(), 2);

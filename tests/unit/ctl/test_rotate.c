@@ -7,15 +7,10 @@
  */
 #include "rotate_rig.h"
 #include "support.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 /* The same, seen by a forked process. */
 static int lock_seen_by_child(off_t byte)
@@ -113,9 +108,7 @@ TEST(clean_environment)
     setenv("LD_DEBUG_OUTPUT", "evil", 1);
     setenv("FOO", "bar", 1);
     ck_assert_int_eq(ROTATE("--exec", "env"), 0);
-    rig_has(rig_out, "PATH=/usr/local/sbin:");
-    rig_has(rig_out, "COCOD_LOCK_FD=3\n");
-    rig_has(rig_out, "LC_ALL=C.UTF-8\n");
+    rig_has(rig_out, "PATH=/usr/local/sbin:", "COCOD_LOCK_FD=3\n", "LC_ALL=C.UTF-8\n");
     rig_lacks(rig_out, "FOO");
     rig_lacks(rig_out, "LD_");
     rig_lacks(rig_out, "HOME");
@@ -136,8 +129,7 @@ TEST(clean_environment)
 TEST(exit_status_is_passed_on)
 {
     ck_assert_int_eq(ROTATE("--exec", "sh", "-c", "echo no >&2; exit 7"), 7);
-    rig_has(rig_err, "no\n");
-    rig_has(rig_err, "exit status 7");
+    rig_has(rig_err, "no\n", "exit status 7");
     rig_has(rig_out, "Milan/VCEK"); /* what is served is said all the same */
     ck_assert_str_eq(rig_calls(), "BeginUpdate EndUpdate ");
     ck_assert_int_eq(ROTATE("--exec", "sh", "-c", "kill -TERM $$"), 143);
@@ -151,8 +143,7 @@ TEST(cocod_ended_the_update_itself)
 {
     ended = true;
     ck_assert_int_eq(ROTATE("--exec", "true"), 0);
-    rig_has(rig_out, "state         serving");
-    rig_has(rig_out, "the empty table");
+    rig_has(rig_out, "state         serving", "the empty table");
     ck_assert_int_eq(ROTATE("--exec", "false"), 1);
 }
 
@@ -201,8 +192,7 @@ TEST(grandchild_keeps_the_lock)
     (void)snprintf(script, sizeof(script), "sh -c 'read x < %s' > /dev/null 2>&1 &",
                    rig_path("down"));
     ck_assert_int_eq(ROTATE("--exec", "sh", "-c", script), 75);
-    rig_has(rig_err, "still held, by pid ");
-    rig_has(rig_err, "\"sh\"");
+    rig_has(rig_err, "still held, by pid ", "\"sh\"");
     /* The command and cococtl are gone. */
     ck_assert_int_eq(lock_at_end, F_WRLCK);
     ck_assert_int_eq(lock_seen_by_child(0), F_WRLCK);
@@ -222,9 +212,10 @@ TEST(timeout_names_the_holders)
     (void)snprintf(expected, sizeof(expected),
                    "  pid %d \"test_rotate\", uid %u, which locks byte ", (int)getpid(), getuid());
     rig_has(rig_err, expected);
-    rig_has(rig_err, "byte 1048576, which is of the range of VM db-7\\x1b[1m (6c1f), vCPU 3, whose "
-                     "process is 4711, for 1234 ms\n");
-    rig_has(rig_err, "nothing was changed");
+    rig_has(rig_err,
+            "byte 1048576, which is of the range of VM db-7\\x1b[1m (6c1f), vCPU 3, whose "
+            "process is 4711, for 1234 ms\n",
+            "nothing was changed");
     rig_lacks(rig_err, "\x1b");
     ck_assert_str_eq(rig_calls(), "BeginUpdate LeaseHolders ");
     ck_assert(table_is_untouched());
@@ -373,8 +364,7 @@ TEST(forced)
     ck_assert(is_empty_table(table_path));
     let_it_end();
     ck_assert_int_eq(rig_wait(pid), 0);
-    rig_has(rig_err, "going on without a lock on these");
-    rig_has(rig_err, "db-7");
+    rig_has(rig_err, "going on without a lock on these", "db-7");
     rig_has(rig_last("EndUpdate"), "\"forced\": true");
     (void)snprintf(expected, sizeof(expected), "\"void\": [ \"pid %d ", (int)getpid());
     rig_has(rig_last("EndUpdate"), expected);
@@ -382,8 +372,7 @@ TEST(forced)
     rig_has(rig_out, "\"forced\":true");
     (void)snprintf(expected, sizeof(expected), "\"pid\":%d,\n", (int)getpid());
     rig_has(rig_out, expected);
-    rig_has(rig_out, "\"locks\":1,");
-    rig_has(rig_out, "\"claim\":{\n");
+    rig_has(rig_out, "\"locks\":1,", "\"claim\":{\n");
 }
 
 /* What took 38 s and more, and then failed with ELOOP: the locks are in the way in another order
@@ -408,8 +397,7 @@ TEST(forced_past_more_locks_than_can_be_gone_around)
     ck_assert_int_eq(lock_seen_by_child(LEASE_BYTE), F_RDLCK);
     let_it_end();
     ck_assert_int_eq(rig_wait(pid), 0);
-    rig_has(rig_err, ", 3001 locks, which locks byte 1048576");
-    rig_has(rig_err, "too many locks to go around each");
+    rig_has(rig_err, ", 3001 locks, which locks byte 1048576", "too many locks to go around each");
     rig_has(rig_last("EndUpdate"), "\"forced\": true");
     close(other);
 }

@@ -6,12 +6,8 @@
 #include "lib/conf.h"
 #include "rotate_rig.h"
 #include "support.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 FIXTURE(.setup = rotate_setup, .teardown = rotate_teardown, .timeout_s = 60);
 
@@ -48,8 +44,7 @@ TEST(a_compromised_cocod_names_etc_shadow)
 {
     table_reply = make_secret();
     is_refused("cocod says that its table file is ");
-    rig_has(rig_err, "--table-file");
-    rig_has(rig_err, "nothing was changed");
+    rig_has(rig_err, "--table-file", "nothing was changed");
     ck_assert_str_eq(rig_calls(), "BeginUpdate ");
     ck_assert(table_is_untouched());
     table_reply = "/etc/\\u001b[2Jshadow";

@@ -9,10 +9,6 @@
 #include "support.h"
 #include "verbs/verbs.h"
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 static const char *reply;        /* to everything; NULL: the standard ones below */
 static const char *reply_method; /* `reply` is for this one alone; NULL: for all */
@@ -137,12 +133,7 @@ static void setup(void)
     rig_open(answer);
 }
 
-static void teardown(void)
-{
-    rig_close();
-}
-
-FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
+FIXTURE(.setup = setup, .teardown = rig_close, .timeout_s = 120);
 
 /* --- each verb ------------------------------------------------------------------------------- */
 
@@ -150,15 +141,11 @@ TEST(vms)
 {
     ck_assert_int_eq(RIG_RUN("vms"), 0);
     ck_assert_str_eq(rig_calls(), "ListVms ListVms "); /* a page each */
-    rig_has(rig_out, "db\\xe2\\x80\\xae7 ");
-    rig_has(rig_out, "4711     64055");
-    rig_has(rig_out, "65 s");
-    rig_has(rig_out, "2 VMs: 7 tables (2 empty, 4 refused), 10 quotes (6 failed)\n");
+    rig_has(rig_out, "db\\xe2\\x80\\xae7 ", "4711     64055", "65 s",
+            "2 VMs: 7 tables (2 empty, 4 refused), 10 quotes (6 failed)\n");
     rig_lacks(rig_out, "\x1b");
     ck_assert_int_eq(RIG_RUN("vms", "--json"), 0);
-    rig_has(rig_out, "\"pid\":4711");
-    rig_has(rig_out, "\"pid\":4712");
-    rig_has(rig_out, "db\\u202e7");
+    rig_has(rig_out, "\"pid\":4711", "\"pid\":4712", "db\\u202e7");
     reply = "{\"parameters\":{\"vms\":[],\"next\":null}}";
     ck_assert_int_eq(RIG_RUN("vms"), 0);
     rig_has(rig_out, "no VM has asked");
@@ -196,27 +183,24 @@ TEST(explain)
 {
     ck_assert_int_eq(RIG_RUN("explain", "db-7"), 0);
     ck_assert_str_eq(rig_last("Explain"), "{ \"vm\": \"db-7\" }");
-    rig_has(rig_out, "VM db\\x1b7, pid 4711, uid 64055\n2 connections, 1 waiting, 0 leases\n");
-    rig_has(rig_out, "11-21 04:57:02  certs      OK           0.0 ms  TCB 3.0.8.115, chain 1, "
-                     "4742 bytes, gen 00ff00ff00ff00ff, its lease has been held for 1234 ms\n");
-    rig_has(rig_out,
+    rig_has(rig_out, "VM db\\x1b7, pid 4711, uid 64055\n2 connections, 1 waiting, 0 leases\n",
+            "11-21 04:57:02  certs      OK           0.0 ms  TCB 3.0.8.115, chain 1, "
+            "4742 bytes, gen 00ff00ff00ff00ff, its lease has been held for 1234 ms\n",
             "11-21 04:57:03  quote      EIO          30.0 s  QGS 1, QGS took 4.6 ms, QGS's "
-            "code 0x12001\n");
-    rig_has(rig_out, "QGS refused it: a TDREPORT that is not of this host");
-    rig_has(rig_out, "an administrator drained cocod\n");
+            "code 0x12001\n",
+            "QGS refused it: a TDREPORT that is not of this host",
+            "an administrator drained cocod\n");
     rig_has(rig_out, "\nchain 1  " CHAIN "\nQGS 1  unix:/run/qgs\n");
     ck_assert_int_eq(RIG_RUN("explain", "db-7", "--json"), 0);
     rig_has(rig_out, "\"qgsCode\":73729");
     reply = "{\"error\":\"io.cocod.Admin.NoSuchVm\",\"parameters\":{\"vm\":\"x\\u001b\"}}";
     ck_assert_int_eq(RIG_RUN("explain", "x"), 1);
-    rig_has(rig_err, "cocod knows no VM x\\x1b\n");
-    rig_has(rig_err, "cococtl vms");
+    rig_has(rig_err, "cocod knows no VM x\\x1b\n", "cococtl vms");
     reply =
         "{\"error\":\"io.cocod.Admin.AmbiguousVm\",\"parameters\":{\"vm\":\"db\",\"candidates\":"
         "[\"pid:1\",\"cid:2\\u001b\"]}}";
     ck_assert_int_eq(RIG_RUN("explain", "db"), 1);
-    rig_has(rig_err, "    pid:1\n    cid:2\\x1b\n");
-    rig_has(rig_err, "Ask again by one of these");
+    rig_has(rig_err, "    pid:1\n    cid:2\\x1b\n", "Ask again by one of these");
     ck_assert_int_eq(RIG_RUN("explain"), 2);
     rig_has(rig_err, "VM is missing");
 }
@@ -224,12 +208,8 @@ TEST(explain)
 TEST(quotes)
 {
     ck_assert_int_eq(RIG_RUN("quotes"), 0);
-    rig_has(rig_out, "running   quote    a-name-that-is-~ CID 42");
-    rig_has(rig_out, "23 s     2  QGS 1+\n");
-    rig_has(rig_out, "queued    question -");
-    rig_has(rig_out, "and 5 more");
-    rig_has(rig_out, "5006 bytes\n");
-    rig_has(rig_out, "\nQGS 1  unix:/run/qgs\n");
+    rig_has(rig_out, "running   quote    a-name-that-is-~ CID 42", "23 s     2  QGS 1+\n",
+            "queued    question -", "and 5 more", "5006 bytes\n", "\nQGS 1  unix:/run/qgs\n");
     reply = "{\"parameters\":{\"jobs\":[],\"leftOut\":0,\"kept\":[]}}";
     ck_assert_int_eq(RIG_RUN("quotes"), 0);
     ck_assert_str_eq(rig_out, "no quote is queued, running or kept\n");
@@ -240,12 +220,11 @@ TEST(backends)
     ck_assert_int_eq(RIG_RUN("backends"), 0);
     rig_has(rig_out,
             "unix:/run/qgs-a\n  state       in service\n  slots       1 of 4 busy, 2 open so "
-            "far, 1 at work for nobody, 1 suspect");
-    rig_has(rig_out, "a quote takes about 4.6 ms\n  so far      12 quotes, 1 failure\n");
-    rig_has(rig_out, "set aside: it is probed every few seconds, until it answers\n"
-                     "  away        for 3120 ms\n");
-    rig_has(rig_out, "doubted");
-    rig_has(rig_out, "  problem     nobody\\x1b[2J listens");
+            "far, 1 at work for nobody, 1 suspect",
+            "a quote takes about 4.6 ms\n  so far      12 quotes, 1 failure\n",
+            "set aside: it is probed every few seconds, until it answers\n"
+            "  away        for 3120 ms\n",
+            "doubted", "  problem     nobody\\x1b[2J listens");
     ck_assert_int_eq(RIG_RUN("backends", "--json"), 0);
     rig_has(rig_out, "\"backends\":[");
     rig_lacks(rig_out, "version");
@@ -260,9 +239,8 @@ TEST(backends)
 TEST(drain_and_resume)
 {
     ck_assert_int_eq(RIG_RUN("drain"), 0);
-    rig_has(rig_out,
-            "drained: new requests are told to come again\n3 requests are still under way");
-    rig_has(rig_out, "restart of cocod");
+    rig_has(rig_out, "drained: new requests are told to come again\n3 requests are still under way",
+            "restart of cocod");
     ck_assert_int_eq(RIG_RUN("resume"), 0);
     ck_assert_str_eq(rig_out, "it was not drained\n");
     ck_assert_int_eq(RIG_RUN("drain", "--json"), 0);
@@ -290,9 +268,8 @@ TEST(doctor)
     char path[400];
 
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin")), 0);
-    rig_has(rig_out, "good     device         Milan\n");
-    rig_has(rig_out, "skipped  QGS            no\\x07ne\n");
-    rig_has(rig_out, "good     VMMs           cocod takes connections at ");
+    rig_has(rig_out, "good     device         Milan\n", "skipped  QGS            no\\x07ne\n",
+            "good     VMMs           cocod takes connections at ");
     rig_has(rig_out, "with what AMD has for this chip\n"); /* off a terminal, one line a check */
     rig_lacks(rig_out, "qgsd's log");
     rig_has(rig_out, "4 checks: 0 bad, 0 warnings\n");
@@ -302,13 +279,11 @@ TEST(doctor)
     tcb_verdict = "bad";
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin")), 1);
     ck_assert_int_eq(RIG_RUN("doctor", "--json", "--socket", rig_path("admin")), 1);
-    rig_has(rig_out, "\"verdict\":\"bad\"");
-    rig_has(rig_out, "\"VMMs\"");
+    rig_has(rig_out, "\"verdict\":\"bad\"", "\"VMMs\"");
 
     tcb_verdict = "good";
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("nothing")), 1);
-    rig_has(rig_out, "bad      VMMs");
-    rig_has(rig_out, "systemctl status cocod.socket");
+    rig_has(rig_out, "bad      VMMs", "systemctl status cocod.socket");
     (void)snprintf(path, sizeof(path), "\"%s\"", rig_path("nothing/table"));
     table_file = path;
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--table-file",
@@ -323,9 +298,10 @@ TEST(doctor)
     /* What cocod alone names is not looked up: that could mount it, or hang. */
     store_path = "\"/net/evil/export\"";
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin")), 0);
-    rig_has(rig_out, "skipped  disk           the store: cocod says /net/evil/export, its "
-                     "configuration says none");
-    rig_has(rig_out, "skipped  disk           the table file: cocod says ");
+    rig_has(rig_out,
+            "skipped  disk           the store: cocod says /net/evil/export, its "
+            "configuration says none",
+            "skipped  disk           the table file: cocod says ");
 }
 
 TEST(codes_of_qgsd)
@@ -338,24 +314,22 @@ TEST(codes_of_qgsd)
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", file), 0);
     rig_has(rig_out,
             "warning  qgsd's log     0xb006 in qgsd's log, 2 times: PCCS cannot be reached: nobody "
-            "takes the connection; -> start PCCS");
-    rig_has(rig_out, "0x11015 in qgsd's log, 2 times: a TDREPORT that is not of this host");
+            "takes the connection; -> start PCCS",
+            "0x11015 in qgsd's log, 2 times: a TDREPORT that is not of this host");
     rig_lacks(rig_out, "\x1b");
     test_write_file(file, "all is well\n", 12);
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", file), 0);
     rig_has(rig_out, "no errors since qgsd's last start");
     ck_assert_int_eq(RIG_RUN("doctor", "--socket", rig_path("admin"), "--journal", "/nothing"), 0);
-    rig_has(rig_out, "skipped  qgsd's log     /nothing: No such file");
-    rig_has(rig_out, "--journal FILE");
+    rig_has(rig_out, "skipped  qgsd's log     /nothing: No such file", "--journal FILE");
 }
 
 TEST(top)
 {
     ck_assert_int_eq(RIG_RUN("top", "--interval", "0.05"), 0); /* no terminal: one view */
     ck_assert_str_eq(rig_calls(), "GetStatus ListVms ListVms GetStatus ListVms ListVms ");
-    rig_has(rig_out, "cocod 0.1.0, serving, degraded (1 reason: \"cococtl status\")\n");
-    rig_has(rig_out, "connections       4   in flight 2\n");
-    rig_has(rig_out, "db\\xe2\\x80\\xae7");
+    rig_has(rig_out, "cocod 0.1.0, serving, degraded (1 reason: \"cococtl status\")\n",
+            "connections       4   in flight 2\n", "db\\xe2\\x80\\xae7");
     rig_lacks(rig_out, "\x1b");
     ck_assert_int_eq(RIG_RUN("top", "--interval", "0.05", "--count", "3", "--json"), 0);
     unsigned lines = 0;

@@ -8,8 +8,6 @@
 #include "fuzz/wire_oracle.h"
 #include "support.h"
 #include <dirent.h>
-#include <stdbool.h>
-#include <stdio.h>
 
 #define PROTOCOL_MD "proto/PROTOCOL.md"
 #define FRAME_MAX   (COCO_HEADER_SIZE + COCO_REQUEST_MAX)

@@ -6,10 +6,6 @@
  */
 #include "qgs_msg.h"
 #include "support.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum kind {
     QUOTE_REQ,

@@ -5,7 +5,6 @@
  */
 #include "fuzz/sev_oracle.h"
 #include "support.h"
-#include <stdio.h>
 
 static const struct coco_sev_reply status_reply = {
     .op = COCO_SEV_STATUS,

@@ -5,7 +5,6 @@
  */
 #include "fuzz/snp_table_oracle.h"
 #include "support.h"
-#include <stdio.h>
 
 static const uint8_t der7[] = {0x30, 5, 0, 1, 2, 3, 4};
 static const uint8_t der5[] = {0x30, 3, 0, 1, 2};

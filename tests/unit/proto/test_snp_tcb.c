@@ -5,7 +5,6 @@
  */
 #include "fuzz/sev_oracle.h"
 #include "support.h"
-#include <stdio.h>
 
 TEST(products_of_cpus)
 {

@@ -7,8 +7,6 @@
 #include "status.h"
 #include "support.h"
 #include "wire.h"
-#include <errno.h>
-#include <string.h>
 
 #define OK_    UINT64_C(0)
 #define ERROR_ UINT64_C(0x8000000000000000)

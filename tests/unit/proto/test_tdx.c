@@ -5,10 +5,6 @@
  */
 #include "support.h"
 #include "tdx.h"
-#include <errno.h>
-#include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
 
 static void fill(struct test_random *r, void *out, size_t size)
 {

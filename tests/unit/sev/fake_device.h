@@ -8,9 +8,7 @@
 
 #include "sev/device.h"
 #include "support.h"
-#include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 
 static struct fake_device {
     bool amd;

@@ -8,12 +8,9 @@
 #include "sev/helper.h"
 #include "sev_question.h"
 #include "status.h"
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 static struct helper helper;
 static char folder[80], path[108];

@@ -6,10 +6,7 @@
 #include "fake_device.h"
 #include "process.h"
 #include "sev/vlek.h"
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define HASHSTICK 432u
 

@@ -10,12 +10,8 @@
 #include "qgs_sim.h"
 #include "support.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <poll.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #define LONG_MS 10000u /* nothing here takes that long unless it hangs */
 

@@ -6,10 +6,7 @@
 #include "cached_pki.h"
 #include "kvm_model.h"
 #include "support.h"
-#include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define NOW   1790000000 /* September 2026 */
 #define PAGE  ((size_t)4096)

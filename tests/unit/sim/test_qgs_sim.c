@@ -4,7 +4,6 @@
  * sleeps: waiting is for a byte, an end of file, or a counter.
  */
 #include "qgs_client.h"
-#include <stdlib.h>
 #include <sys/ioctl.h>
 
 FIXTURE(.setup = sim_setup, .teardown = sim_teardown, .timeout_s = 60);

@@ -7,7 +7,6 @@
 #include "tdx.h"
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 
 FIXTURE(.setup = sim_setup, .teardown = sim_teardown, .timeout_s = 60);

@@ -6,12 +6,7 @@
 #include "sev_question.h"
 #include "sev_sim.h"
 #include "status.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 static struct sev_sim_platform platform;
 static struct sev_sim *sim;

@@ -6,9 +6,6 @@
 #include "cached_pki.h"
 #include "snp_guest.h"
 #include "support.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define NOW   1790000000 /* September 2026 */
 #define PAGE  ((size_t)4096)

@@ -7,14 +7,10 @@
 #include "snp_pki.h"
 #include "support.h"
 #include <dirent.h>
-#include <errno.h>
 #include <openssl/bio.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define NOW 1790000000 /* September 2026 */
 #define DAY 86400

@@ -9,8 +9,6 @@
 #include <openssl/bio.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define NOW          1790000000 /* September 2026 */
 #define VLEK_DATE    1748736000 /* 2025-06-01, within the real VLEK's year */

@@ -7,10 +7,7 @@
 #include "support.h"
 #include "tdx_guest.h"
 #include "tdx_quote.h"
-#include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define GPA  0x200000u
 #define PAGE ((size_t)4096)
@@ -80,6 +77,12 @@ static void accept_request(struct td *t)
     t->run->u.tdx.u.get_quote.ret = ABI_TDVMCALL_SUCCESS;
 }
 
+static void start_accepted(struct td *t)
+{
+    start(t);
+    accept_request(t);
+}
+
 static void complete_request(struct td *t, const uint8_t *quote, size_t size)
 {
     ck_assert_int_eq(kvm_model_write(t->vm, GPA + ABI_GETQUOTE_HEADER_SIZE, quote, size), 0);
@@ -138,8 +141,7 @@ TEST(request_is_laid_out_as_specified)
 
 TEST(quote_arrives_at_the_next_look)
 {
-    start(&t);
-    accept_request(&t);
+    start_accepted(&t);
     ck_assert_int_eq(kvm_model_run(t.vcpu), 0);
     ck_assert_uint_eq(t.run->u.hlt.wake_us, 8000000);
     ck_assert_int_eq(tdx_guest_start(t.guest, t.report), -EAGAIN); /* quote_lock */
@@ -156,8 +158,7 @@ TEST(quote_arrives_at_the_next_look)
     ck_assert_mem_eq(r->quote, t.quote, t.quote_size);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_OK);
     /* And again. */
-    start(&t);
-    accept_request(&t);
+    start_accepted(&t);
     complete_request(&t, t.quote, t.quote_size);
     finish(&t);
     ck_assert_uint_eq(tdx_guest_result(t.guest)->waited_us, 0);
@@ -170,8 +171,7 @@ TEST(later_kernels_look_more_often)
 
     td_done(&t);
     td_init(&t, &options);
-    start(&t);
-    accept_request(&t);
+    start_accepted(&t);
     ck_assert_int_eq(kvm_model_run(t.vcpu), 0);
     ck_assert_uint_eq(t.run->u.hlt.wake_us, 7005000);
     complete_request(&t, t.quote, t.quote_size);
@@ -182,8 +182,7 @@ TEST(later_kernels_look_more_often)
 
 TEST(stuck_in_flight_ends_all_quotes)
 {
-    start(&t);
-    accept_request(&t);
+    start_accepted(&t);
     finish(&t);
     const struct tdx_guest_result *r = tdx_guest_result(t.guest);
     ck_assert_int_eq(r->error, -ETIMEDOUT);
@@ -195,8 +194,7 @@ TEST(stuck_in_flight_ends_all_quotes)
     ck_assert_int_eq(tdx_guest_start(t.guest, t.report), -EBUSY);
     /* A host that ends it after all frees the buffer. */
     set_status(&t, ABI_GETQUOTE_ERROR);
-    start(&t);
-    accept_request(&t);
+    start_accepted(&t);
     complete_request(&t, t.quote, t.quote_size);
     finish(&t);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_OK);
@@ -244,8 +242,7 @@ TEST(errors_are_final_and_harmless)
         ck_assert_int_eq(judge(&t), TDX_VERDICT_REFUSED);
     }
     /* An error with an out_len is an answer for the driver: garbage handed to the program. */
-    start(&t);
-    accept_request(&t);
+    start_accepted(&t);
     set_out_len(&t, 100);
     set_status(&t, ABI_GETQUOTE_ERROR);
     finish(&t);
@@ -264,15 +261,13 @@ TEST(someone_elses_quote_is_refused)
     size_t size;
 
     ck_assert_int_eq(tdx_make_quote(t.signer, t.other_report, 4, other, sizeof(other), &size), 0);
-    start(&t);
-    accept_request(&t);
+    start_accepted(&t);
     complete_request(&t, other, size);
     finish(&t);
     ck_assert_int_eq(tdx_guest_judge(t.guest, &why), TDX_VERDICT_BAD_QUOTE);
     ck_assert_ptr_nonnull(why);
     /* Cut short by the host. */
-    start(&t);
-    accept_request(&t);
+    start_accepted(&t);
     complete_request(&t, t.quote, t.quote_size - 1);
     finish(&t);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_BAD_QUOTE);
@@ -294,8 +289,7 @@ TEST(verifier_can_be_replaced)
 
     td_done(&t);
     td_init(&t, &options);
-    start(&t);
-    accept_request(&t);
+    start_accepted(&t);
     complete_request(&t, t.quote, t.quote_size);
     finish(&t);
     ck_assert_int_eq(tdx_guest_judge(t.guest, &why), TDX_VERDICT_BAD_QUOTE);
@@ -304,15 +298,13 @@ TEST(verifier_can_be_replaced)
 
 TEST(overruns_are_seen)
 {
-    start(&t);
-    accept_request(&t);
+    start_accepted(&t);
     set_out_len(&t, 8192 - 24 + 1);
     set_status(&t, ABI_GETQUOTE_SUCCESS);
     finish(&t);
     ck_assert_int_eq(tdx_guest_result(t.guest)->error, -EIO);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_OVERRUN);
-    start(&t);
-    accept_request(&t);
+    start_accepted(&t);
     complete_request(&t, t.quote, t.quote_size);
     ck_assert_int_eq(kvm_model_write(t.vm, GPA + 8192, "x", 1), 0);
     finish(&t);
@@ -343,8 +335,7 @@ TEST(buffer_sizes)
 
 TEST(reset_shows_late_writes)
 {
-    start(&t);
-    accept_request(&t);
+    start_accepted(&t);
     ck_assert_int_eq(kvm_model_run(t.vcpu), 0);
     tdx_guest_reset(t.guest);
     ck_assert(!tdx_guest_busy(t.guest));
@@ -353,8 +344,7 @@ TEST(reset_shows_late_writes)
     ck_assert(tdx_guest_touched_after_reset(t.guest));
     /* A new driver asks anew, whatever the memory holds. */
     set_status(&t, ABI_GETQUOTE_IN_FLIGHT);
-    start(&t);
-    accept_request(&t);
+    start_accepted(&t);
     complete_request(&t, t.quote, t.quote_size);
     finish(&t);
     ck_assert_int_eq(judge(&t), TDX_VERDICT_OK);

@@ -6,9 +6,6 @@
 #include "support.h"
 #include "tdx.h"
 #include "tdx_quote.h"
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 static struct tdx_signer *signer;
 
