@@ -520,9 +520,7 @@ static void prepare(void)
 
     write_files(files, 5, import_parameters, sizeof(import_parameters));
     write_files(&files[3], 1, verify_parameters, sizeof(verify_parameters));
-    snp_pki_leaf_done(&leaves[0]);
-    snp_pki_leaf_done(&leaves[1]);
-    free_input(crl);
+    free_kept();
     for (int i = 0; i < SEEDS; i++) {
         tdx_make_tdreport((uint64_t)i, NULL, tds[i].tdreport);
         tds[i].size = fake_qgs_make_reply(tds[i].tdreport, tds[i].reply, sizeof(tds[i].reply));

@@ -128,11 +128,21 @@ static void run_turns(void)
     }
 }
 
+static void nothing(struct work *work)
+{
+    (void)work;
+}
+
+static void told(struct work *work)
+{
+    work->run = NULL;
+}
+
 /* Until the worker has told the end of what it does; where there is none, nothing is to be told. */
 static void run_worker(void)
 {
     for (int i = 0; i < 3; i++) {
-        struct work last = {.run = fixture_nothing, .done = fixture_told};
+        struct work last = {.run = nothing, .done = told};
         if (worker_submit(cocod->worker, &last) < 0)
             last.run = NULL;
         while (last.run) {

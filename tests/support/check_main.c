@@ -4,7 +4,6 @@
  * order of their lines, since constructors promise none.
  */
 #include "support.h"
-#include <stdlib.h>
 
 static struct test_item *items;
 

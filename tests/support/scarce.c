@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The allocator that fails, in the table of sys.h.
+ * The allocator that fails, and the calls that are refused, in the table of sys.h.
  */
 #include "scarce.h"
-#include "base/sys.h"
+#include <errno.h>
 
 static long left; /* allocations until one fails; negative: none does */
 static bool for_good, failed;
@@ -47,3 +47,21 @@ bool memory_failed(void)
 {
     return failed;
 }
+
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+
+int refused_errno;
+
+#define REFUSED(type, call, ...)    \
+    type refuse_##call(__VA_ARGS__) \
+    {                               \
+        errno = refused_errno;      \
+        return -1;                  \
+    }
+
+REFUSED(int, ofd_lock, int fd, int cmd, struct flock *lock)
+REFUSED(int, open, const char *path, int flags, mode_t mode)
+REFUSED(ssize_t, pwrite, int fd, const void *buf, size_t size, off_t offset)
+REFUSED(ssize_t, recv, int fd, void *buf, size_t size, int flags)
+REFUSED(ssize_t, sendmsg, int fd, const struct msghdr *msg, int flags)
+REFUSED(int, socket, int domain, int type, int protocol)

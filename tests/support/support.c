@@ -4,11 +4,7 @@
  */
 #include "support.h"
 #include <ftw.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 const char *test_data(const char *name)
 {
@@ -105,6 +101,18 @@ void test_write_file(const char *path, const void *data, size_t size)
     ck_assert_msg(f != NULL, "cannot create %s", path);
     ck_assert_uint_eq(fwrite(data, 1, size, f), size);
     ck_assert_int_eq(fclose(f), 0);
+}
+
+char *test_printed(int (*print)(FILE *))
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_eq(print(f), 0);
+    ck_assert_int_eq(fclose(f), 0);
+    return text;
 }
 
 static char tmpdirs[8][64];

@@ -75,6 +75,9 @@ uint8_t *test_unhex(const char *text, size_t *ret_size);
 uint8_t *test_read_hex(const char *path, size_t *ret_size);
 void test_write_file(const char *path, const void *data, size_t size);
 
+/* What that writes, malloc'ed. */
+char *test_printed(int (*print)(FILE *));
+
 /* A new private folder under $TMPDIR, removed with all that is in it at the end of the process that
  * made it. Static buffer of its own per call slot: keep at most 8. */
 const char *test_tmpdir(void);

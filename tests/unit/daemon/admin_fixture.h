@@ -9,10 +9,6 @@
 #include "tdx_quote.h"
 #include "varlink.h"
 #include <json-c/json.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #define GET_INFO "{\"method\":\"org.varlink.service.GetInfo\"}"
 
@@ -30,17 +26,15 @@ static inline void setup(void)
     varlink_begin(settle, 2);
     rig_reset_sys();
     fake_qgs_install();
-    snprintf(table_path, sizeof(table_path), "%s/table", rig_tmpdir());
-    options = rig_defaults();
-    options.certs.table_file =
-        (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
-    rig_chain(&options.certs, 0);
+    options = rig_host(table_path);
     options.quotes.n_backends = 1;
 }
 
 static inline void teardown(void)
 {
     varlink_end();
+    if (rig.base)
+        rig_close(&rig);
     fake_qgs_close_all();
 }
 
@@ -58,19 +52,24 @@ static inline int open_admin(void)
 
 static inline void ask_quote(int fd, uint64_t id, uint32_t quote_max, bool good)
 {
-    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE];
-    struct coco_quote_get quote_get = {.quote_max = quote_max, .tdreport = tdreport};
+    uint8_t frame[COCO_HEADER_SIZE + COCO_QUOTE_GET_SIZE];
+    size_t size = rig_quote_frame(frame, id, quote_max, 0);
 
-    tdx_make_tdreport(id, NULL, tdreport);
-    if (!good)
-        tdreport[300] ^= 1;
-    coco_quote_get_encode(&quote_get, payload);
-    rig_call(&rig, fd, COCO_QUOTE_GET, id, payload, sizeof(payload));
+    frame[COCO_HEADER_SIZE + 8 + 300] ^= !good;
+    rig_send(fd, frame, size);
+    rig_settle(&rig);
 }
 
-static inline void end(int fd)
+/* QGS answers `n` connections with an error. */
+static inline void qgs_refuses(unsigned first, unsigned n)
 {
-    close(fd);
-    rig_settle(&rig);
-    rig_close(&rig);
+    uint8_t error[64], tdreport[COCO_TDREPORT_SIZE];
+    size_t size = fake_qgs_make_error(0x12001, error, sizeof(error));
+
+    for (unsigned i = first; i < first + n; i++) {
+        fake_qgs_request(i, tdreport);
+        fake_qgs_send(i, error, size);
+        fake_qgs_close(i);
+        rig_settle(&rig);
+    }
 }

@@ -5,21 +5,13 @@
  */
 #pragma once
 
-#include "base/log.h"
-#include "base/sys.h"
 #include "fake_qgs.h"
-#include "observe/metrics.h"
 #include "qgs_msg.h"
 #include "quotes/backend.h"
 #include "rig.h"
+#include "scarce.h"
 #include "tdx_quote.h"
-#include <errno.h>
-#include <event2/event.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #define TIMER_US (30u * 1000000u)
 #define GRACE_US (5u * 1000000u)

@@ -5,21 +5,18 @@
  */
 #pragma once
 
-#include "observe/metrics.h"
-#include "quotes/quotes.h"
 #include "world.h"
-#include <stdio.h>
-#include <string.h>
 
 #define S  1000000u
 #define MS 1000u
 
 static struct world world;
 
-static inline void teardown(void)
+static inline void broker_teardown(void)
 {
     world.on_quote = NULL;
-    world_close(&world);
+    if (world.cocod)
+        world_close(&world);
 }
 
 /* Past the slow start. */
@@ -57,26 +54,38 @@ static inline void ask_many(struct world_client *client, unsigned n, uint64_t se
         ask(client, seed + i, timeout_ms);
 }
 
-/* The oldest open exchange that carries a whole quote request. */
-static inline struct world_exchange *oldest(void)
+/* The oldest with a whole quote request at that path; NULL: there is none. */
+static inline struct world_exchange *oldest_at(const char *path)
 {
     struct world_exchange *best = NULL;
 
     for (int i = 0; i < WORLD_EXCHANGES; i++) {
         struct world_exchange *exchange = &world.exchanges[i];
-        if (world_qgs_request(&world, exchange) && (!best || exchange->since_us < best->since_us))
+        if (world_qgs_request(&world, exchange) && (!path || strcmp(exchange->path, path) == 0) &&
+            (!best || exchange->since_us < best->since_us))
             best = exchange;
     }
     return best;
 }
 
-static inline unsigned at_qgs(void)
+static inline struct world_exchange *oldest(void)
+{
+    return oldest_at(NULL);
+}
+
+static inline unsigned count_at(const char *path)
 {
     unsigned n = 0;
 
     for (int i = 0; i < WORLD_EXCHANGES; i++)
-        n += world_qgs_request(&world, &world.exchanges[i]) != NULL;
+        n += world_qgs_request(&world, &world.exchanges[i]) &&
+             (!path || strcmp(world.exchanges[i].path, path) == 0);
     return n;
+}
+
+static inline unsigned at_qgs(void)
+{
+    return count_at(NULL);
 }
 
 static inline void answer(enum world_answer how)

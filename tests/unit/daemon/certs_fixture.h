@@ -4,40 +4,32 @@
  */
 #pragma once
 
-#include "base/sys.h"
-#include "certs/certs.h"
 #include "certs/chain/chain.h"
-#include "observe/metrics.h"
 #include "rig.h"
 #include "snp_table.h"
-#include "status.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define SECOND 1000000u
 
 static struct rig rig;
 static struct rig_options options;
-static char table_path[128], bad_path[128];
+static char table_path[128], bad_path[160];
 static unsigned n_changes;
 
 static inline void setup(void)
 {
-    const char *dir = rig_tmpdir();
-
     rig_reset_sys();
-    snprintf(table_path, sizeof(table_path), "%s/table", dir);
-    snprintf(bad_path, sizeof(bad_path), "%s/bad.pem", dir);
-    test_write_file(bad_path, "not a certificate\n", 18);
     options = rig_defaults();
-    options.certs.table_file =
-        (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
+    rig_table_file(&options.certs, table_path);
+    snprintf(bad_path, sizeof(bad_path), "%s.bad", table_path);
+    test_write_file(bad_path, "not a certificate\n", 18);
     n_changes = 0;
+}
+
+static inline void teardown(void)
+{
+    if (rig.base)
+        rig_close(&rig);
 }
 
 static inline void on_change(void *data)
@@ -54,18 +46,14 @@ static inline void open_certs(unsigned chain)
 }
 
 /* A reload with other files; NULL: those of chain n. */
-static inline void reload(unsigned n, char *file)
+static inline void reload(unsigned n, const char *file)
 {
-    static char *files[1];
     struct certs_options next = options.certs;
 
-    if (file) {
-        files[0] = file;
-        next.n_chain = 1;
-        next.chain = files;
-    } else {
+    if (file)
+        rig_chain_file(&next, file);
+    else
         rig_chain(&next, n);
-    }
     certs_reload(rig.certs, &next);
     rig_await_worker(&rig);
 }

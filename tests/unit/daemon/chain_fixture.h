@@ -5,16 +5,12 @@
  */
 #pragma once
 
+#include "cached_pki.h"
 #include "certs/chain/chain.h"
-#include "snp_pki.h"
-#include "support.h"
+#include "rig.h"
 
-#include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 enum {
@@ -32,11 +28,8 @@ static void make_pkis(void)
 {
     static const char *const products[] = {"Milan", "Genoa", "Turin", "Venice"};
 
-    for (int i = 0; i < N_PRODUCTS; i++) {
-        struct snp_pki_options options = {.product = products[i], .keys_dir = snp_pki_cache_dir()};
-        pkis[i] = snp_pki_new(&options);
-        ck_assert_ptr_nonnull(pkis[i]);
-    }
+    for (int i = 0; i < N_PRODUCTS; i++)
+        pkis[i] = cached_pki(products[i], 0);
 }
 
 static void free_pkis(void)
@@ -61,10 +54,7 @@ static inline struct chain_input ca_input(int product, enum snp_pki_ca ca, const
 
 static inline struct snp_pki_leaf make_leaf(int product, const struct snp_pki_leaf_options *options)
 {
-    struct snp_pki_leaf leaf = {.der = NULL};
-
-    ck_assert_int_eq(snp_pki_make_leaf(pkis[product], options, &leaf), 0);
-    return leaf;
+    return kept_leaf(pkis[product], options);
 }
 
 static inline struct chain_input leaf_input(const struct snp_pki_leaf *leaf, const char *name)
@@ -92,12 +82,9 @@ static inline struct chain_roots roots_of(int product)
     return roots;
 }
 
-/* Parses and verifies with the PKI's own root and intermediate. */
-static inline int judge(int product, bool vlek, const void *der, size_t size)
+/* Parses and verifies three inputs with the PKI's own root. */
+static inline int judge_inputs(int product, const struct chain_input in[3])
 {
-    struct chain_input in[] = {ca_input(product, SNP_PKI_ARK, "ark.der"),
-                               ca_input(product, vlek ? SNP_PKI_ASVK : SNP_PKI_ASK, "ask.der"),
-                               input_of("leaf.der", der, size)};
     struct chain_roots roots = roots_of(product);
     struct chain *c = NULL;
 
@@ -107,6 +94,24 @@ static inline int judge(int product, bool vlek, const void *der, size_t size)
         r = chain_verify(c, &roots, (int64_t)time(NULL), &why);
     chain_free(c);
     return r;
+}
+
+/* With the PKI's own intermediate, too. */
+static inline int judge(int product, bool vlek, const void *der, size_t size)
+{
+    const struct chain_input in[] = {ca_input(product, SNP_PKI_ARK, "ark.der"),
+                                     ca_input(product, vlek ? SNP_PKI_ASVK : SNP_PKI_ASK,
+                                              "ask.der"),
+                                     input_of("leaf.der", der, size)};
+
+    return judge_inputs(product, in);
+}
+
+static inline int judge_leaf(int product, const struct snp_pki_leaf_options *options)
+{
+    struct snp_pki_leaf leaf = make_leaf(product, options);
+
+    return judge(product, options->vlek, leaf.der, leaf.der_size);
 }
 
 #define assert_why(says) \

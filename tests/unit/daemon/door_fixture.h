@@ -5,18 +5,11 @@
  */
 #pragma once
 
-#include "base/sys.h"
 #include "bytes.h"
-#include "observe/metrics.h"
-#include "peer/server.h"
 #include "qgs_msg.h"
 #include "tdx.h"
 #include "tdx_quote.h"
 #include "world.h"
-#include <errno.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define SECOND_US 1000000u
 #define QGS       "[quotes]\nqgs = unix:/test/qgs\n"
@@ -40,16 +33,10 @@ static unsigned n_doors;
 static inline struct door *door_open(void)
 {
     struct door *door = &doors[n_doors++];
-    int pair[2];
 
     ck_assert_uint_le(n_doors, 64);
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
     memset(door, 0, sizeof(*door));
-    door->fd = pair[1];
-    if (!server_adopt(world.cocod->server, &qgs_door_dialect, &world.cocod->door, pair[0])) {
-        close(door->fd);
-        door->fd = -1;
-    }
+    door->fd = rig_adopt(world.cocod->server, &qgs_door_dialect, &world.cocod->door, NULL);
     return door;
 }
 

@@ -4,15 +4,9 @@
  * simulator, signed under a test chain.
  */
 #include "fake_qgs.h"
-#include "base/sys.h"
 #include "qgs_msg.h"
-#include "support.h"
+#include "rig.h"
 #include "tdx_quote.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 int fake_qgs_error;
 unsigned fake_qgs_connects;
@@ -21,8 +15,6 @@ unsigned fake_qgs_n;
 
 static int fake_connect(int fd, const struct sockaddr *addr, socklen_t size)
 {
-    int pair[2];
-
     (void)addr;
     (void)size;
     fake_qgs_connects++;
@@ -31,10 +23,7 @@ static int fake_connect(int fd, const struct sockaddr *addr, socklen_t size)
         return -1;
     }
     ck_assert_uint_lt(fake_qgs_n, FAKE_QGS_MAX);
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    ck_assert_int_eq(dup3(pair[0], fd, O_CLOEXEC), fd);
-    close(pair[0]);
-    fake_qgs_fds[fake_qgs_n++] = pair[1];
+    fake_qgs_fds[fake_qgs_n++] = rig_accept(fd);
     return 0;
 }
 

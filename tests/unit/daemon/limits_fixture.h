@@ -5,19 +5,8 @@
 #pragma once
 
 #include "admin/parts.h"
-#include "base/sys.h"
-#include "observe/event.h"
-#include "observe/metrics.h"
-#include "peer/peer.h"
 #include "rig.h"
-#include "status.h"
 #include "toy.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define MIB 1048576u
 
@@ -42,23 +31,21 @@ static inline void setup(void)
     sys.peer_cred = say_who;
     who_uid = 1000;
     who_pid = 0x40000001;
-    snprintf(table_path, sizeof(table_path), "%s/table", rig_tmpdir());
-    options = rig_defaults();
-    options.certs.table_file =
-        (struct table_file_options){.path = table_path, .mode = 0644, .group = (gid_t)-1};
-    rig_chain(&options.certs, 0);
+    options = rig_host(table_path);
+}
+
+static inline void limits_teardown(void)
+{
+    if (rig.base)
+        rig_close(&rig);
 }
 
 static inline const char *limit_told(void)
 {
     for (uint64_t i = event_newest(); i > 0; i--) {
         const struct event_record *event = event_find(i);
-        if (!event || event->id != EVENT_PEER_LIMIT)
-            continue;
-        const char *p = event->fields;
-        for (size_t k = 0; k < event->n_fields; k++, p += strlen(p) + 1)
-            if (strncmp(p, "COCO_LIMIT=", 11) == 0)
-                return p + 11;
+        if (event && event->id == EVENT_PEER_LIMIT)
+            return rig_event_field(event, "COCO_LIMIT");
     }
     return "";
 }
@@ -69,11 +56,18 @@ static inline int connect_as(uid_t uid, pid_t pid, const struct dialect *dialect
 
     who_uid = uid;
     who_pid = 0x40000000 + pid; /* no process has it */
-    int fd = rig_connect(&rig, dialect, context, &peer);
-    if (peer)
-        return fd;
-    close(fd);
-    return -1;
+    return rig_connect(&rig, dialect, context, &peer);
+}
+
+static inline void peers_per_account(void)
+{
+    options.limits.peers_per_account = 3;
+    rig_open(&rig, &options);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_ge(connect_as(1000, 1, &toy_dialect, NULL), 0);
+    ck_assert_int_lt(connect_as(1000, 1, &toy_dialect, NULL), 0);
+    ck_assert_str_eq(limit_told(), "peers_per_account");
+    ck_assert_int_ge(connect_as(1000, 2, &toy_dialect, NULL), 0);
 }
 
 /* Sends PINGs until it is not read any more, and reads nothing. */
@@ -94,21 +88,15 @@ static inline void ping_until_it_is_full(int fd)
     ck_abort_msg("it is read for ever");
 }
 
-static inline void send_hello(int fd)
-{
-    struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = COCO_FEATURE_LEASE};
-    uint8_t payload[COCO_HELLO_SIZE];
-
-    coco_hello_encode(&hello, payload);
-    rig_call(&rig, fd, COCO_HELLO, 1, payload, sizeof(payload));
-}
-
 static inline int lease_session(uid_t uid, pid_t pid)
 {
+    uint8_t frame[COCO_HEADER_SIZE + COCO_HELLO_SIZE];
     int fd = connect_as(uid, pid, &vmm_dialect, &rig.vmm);
 
     ck_assert_int_ge(fd, 0);
-    send_hello(fd);
+    rig_send(fd, frame,
+             rig_hello_frame(frame, (struct coco_hello){.features = COCO_FEATURE_LEASE}));
+    rig_settle(&rig);
     return fd;
 }
 

@@ -4,15 +4,9 @@
  */
 #pragma once
 
-#include "base/sys.h"
-#include "observe/metrics.h"
-#include "peer/peer.h"
 #include "rig.h"
+#include "scarce.h"
 #include "toy.h"
-#include <errno.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define SECOND 1000000u
 
@@ -20,36 +14,29 @@ static struct rig rig;
 static struct rig_options options;
 static struct peer *peer; /* the server's side of the last connection */
 static uint8_t got[8u << 20];
-static bool is_open;
 
 static inline void setup(void)
 {
     toy_reset();
     rig_reset_sys();
     options = rig_defaults();
-    is_open = false;
 }
 
 static inline void open_rig(void)
 {
     rig_open(&rig, &options);
-    is_open = true;
 }
 
 /* Closes what the test has opened. */
 static inline void teardown(void)
 {
-    rig_close_kept();
-    if (!is_open)
-        return;
-    rig_settle(&rig);
-    rig_close(&rig);
-    is_open = false;
+    if (rig.base)
+        rig_close(&rig);
 }
 
 static inline int connect_with(const struct dialect *dialect)
 {
-    return rig_keep(rig_connect(&rig, dialect, NULL, &peer));
+    return rig_connect(&rig, dialect, NULL, &peer);
 }
 
 static inline int connect_toy(void)
@@ -125,14 +112,4 @@ static inline ssize_t short_sendmsg(int fd, const struct msghdr *msg, int flags)
         less.msg_iovlen++;
     }
     return sys_real.sendmsg(fd, &less, flags);
-}
-
-/* A socket that is broken. */
-static inline ssize_t broken_sendmsg(int fd, const struct msghdr *msg, int flags)
-{
-    (void)fd;
-    (void)msg;
-    (void)flags;
-    errno = EPIPE;
-    return -1;
 }

@@ -11,7 +11,6 @@
 
 #include "certs_fixture.h"
 #include "sev_sim.h"
-#include <sys/socket.h>
 
 #define HELPERS 4
 
@@ -31,21 +30,16 @@ static const uint8_t chip_1[64] = {1, 2, 3, 4, 5, 6, 7, 8};
 
 static inline int fake_connect(int fd, const struct sockaddr *addr, socklen_t size)
 {
-    int pair[2];
-
     (void)addr;
     (void)size;
     if (connect_error) {
         errno = connect_error;
         return -1;
     }
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    ck_assert_int_ge(dup3(pair[0], fd, O_CLOEXEC), 0);
-    close(pair[0]);
     for (int i = 0; i < HELPERS; i++) {
         if (helpers[i].fd > 0)
             continue;
-        helpers[i] = (struct helper){.fd = pair[1], .since_us = rig_clock_us};
+        helpers[i] = (struct helper){.fd = rig_accept(fd), .since_us = rig_clock_us};
         return 0;
     }
     ck_abort_msg("more connections to the helper than the test has room for");
@@ -133,24 +127,24 @@ static inline void store_leaf(int product, bool vlek, struct snp_pki_tcb tcb)
     const struct snp_pki_leaf_options leaf_options = {.vlek = vlek, .tcb = tcb, .chip_id = chip_1};
     struct snp_pki_leaf leaf = make_leaf(product, &leaf_options);
     static uint32_t n_crls;
-    const struct snp_pki_crl_options crl_options = {.number = ++n_crls};
     struct chain_input files[] = {ca_input(product, SNP_PKI_ARK, "ark"),
                                   ca_input(product, vlek ? SNP_PKI_ASVK : SNP_PKI_ASK, "ask"),
                                   leaf_input(&leaf, "leaf"),
                                   {.name = "crl"}};
-    uint8_t *crl;
     struct chain_roots roots = roots_of(product);
     const struct store store = {.dir = store_dir, .roots = &roots, .now_s = (int64_t)time(NULL)};
     struct store_results results;
 
-    ck_assert_int_eq(snp_pki_make_crl(pkis[product], &crl_options, &crl, &files[3].size), 0);
-    files[3].data = crl;
+    files[3].data = kept_crl(pkis[product], ++n_crls, 0, 0, &files[3].size);
     ck_assert_int_eq(store_import(&store, files, 4, &results), 0);
     for (size_t i = 0; i < results.n; i++)
         ck_assert_msg(results.items[i].action != STORE_REFUSED, "%s", results.items[i].reason.text);
     store_results_done(&results);
-    snp_pki_leaf_done(&leaf);
-    free(crl);
+}
+
+static inline void store_milan(bool vlek, uint8_t snp)
+{
+    store_leaf(MILAN, vlek, (struct snp_pki_tcb){.bl = 3, .snp = snp, .ucode = 115});
 }
 
 /* A Milan of chip 1 that reports 3.0.8.115; what is in the store is the test's. */
@@ -186,10 +180,17 @@ static inline void platform_open(void)
 
 static inline void platform_close(void)
 {
-    rig_close(&rig);
+    if (rig.base)
+        rig_close(&rig);
     for (int i = 0; i < HELPERS; i++)
         if (helpers[i].fd > 0)
             helper_drop(&helpers[i]);
+}
+
+static inline void platform_teardown(void)
+{
+    platform_close();
+    free_kept();
 }
 
 /* What a guest is served: the SPL of SNP in the chain's TCB, 100 more for a VLEK's; 0 for the empty

@@ -5,7 +5,6 @@
  */
 #include "qgs_model.h"
 #include "tdx_quote.h"
-#include <string.h>
 
 static bool is_started(struct qgs_model *model, int i)
 {

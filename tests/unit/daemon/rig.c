@@ -5,27 +5,17 @@
  * its word instead of sleeping.
  */
 #include "rig.h"
-#include "base/log.h"
-#include "base/sys.h"
-#include "cocod.h"
+#include "cached_pki.h"
 #include "fake_qgs.h"
-#include "observe/event.h"
-#include "observe/metrics.h"
-#include "peer/peer.h"
-#include "snp_pki.h"
-#include "status.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define START_US (1000u * 1000000u)
 #define CHAINS   3
 
 uint64_t rig_clock_us = START_US;
+
+static int kept[4096];
+static unsigned n_kept;
 
 uint64_t rig_now_us(void)
 {
@@ -49,6 +39,27 @@ void rig_reset_sys(void)
 }
 
 /* --- the parts ------------------------------------------------------------------------------- */
+
+struct config *rig_config(const char *text)
+{
+    struct config_errors errors = {0};
+    struct config *config;
+    int r = config_parse("test", text, strlen(text), &config, &errors);
+
+    ck_assert_msg(r == 0, "%s", errors.n ? errors.items[0] : "configuration");
+    return config;
+}
+
+const char *rig_event_field(const struct event_record *event, const char *name)
+{
+    const char *p = event->fields;
+    size_t n = strlen(name);
+
+    for (size_t i = 0; i < event->n_fields; i++, p += strlen(p) + 1)
+        if (strncmp(p, name, n) == 0 && p[n] == '=')
+            return p + n + 1;
+    return NULL;
+}
 
 void rig_reload_cocod(struct cocod *cocod, struct config *config)
 {
@@ -77,6 +88,31 @@ struct rig_options rig_defaults(void)
                    .queue_bytes = 1u << 20,
                    .verify_signature = true},
     };
+}
+
+void rig_table_file(struct certs_options *options, char path[128])
+{
+    snprintf(path, 128, "%s/table", rig_tmpdir());
+    options->table_file =
+        (struct table_file_options){.path = path, .mode = 0644, .group = (gid_t)-1};
+}
+
+struct rig_options rig_host(char table_path[128])
+{
+    struct rig_options options = rig_defaults();
+
+    rig_table_file(&options.certs, table_path);
+    rig_chain(&options.certs, 0);
+    return options;
+}
+
+void rig_chain_file(struct certs_options *options, const char *path)
+{
+    static char copy[160], *files[] = {copy};
+
+    snprintf(copy, sizeof(copy), "%s", path);
+    options->n_chain = 1;
+    options->chain = files;
 }
 
 void rig_open(struct rig *rig, const struct rig_options *options)
@@ -143,6 +179,10 @@ void rig_check_gauges(void)
 
 void rig_close(struct rig *rig)
 {
+    if (n_kept > 0) {
+        rig_close_kept();
+        rig_settle(rig);
+    }
     server_stop_listening(rig->server);
     server_close_peers(rig->server, CLOSE_SHUTDOWN);
     event_set_listener(NULL, NULL);
@@ -161,12 +201,17 @@ void rig_close(struct rig *rig)
     sys = sys_real;
 }
 
-void rig_settle(struct rig *rig)
+void rig_turn(struct timers *timers, struct event_base *base)
 {
     for (int i = 0; i < 8; i++) {
-        timers_run(&rig->timers);
-        event_base_loop(rig->base, EVLOOP_NONBLOCK);
+        timers_run(timers);
+        event_base_loop(base, EVLOOP_NONBLOCK);
     }
+}
+
+void rig_settle(struct rig *rig)
+{
+    rig_turn(&rig->timers, rig->base);
 }
 
 void rig_pass(struct rig *rig, uint64_t us)
@@ -195,34 +240,91 @@ static void nothing(struct work *work)
 }
 
 /* Work runs in order: when a piece submitted now is told, so is everything before it. */
-void rig_await_worker(struct rig *rig)
+void rig_await(struct worker *worker, struct event_base *base)
 {
     struct work last = {.run = nothing, .done = note_done};
 
-    ck_assert_int_eq(worker_submit(rig->worker, &last), 0);
+    while (worker_submit(worker, &last) < 0) /* its queue is full */
+        event_base_loop(base, EVLOOP_ONCE);
     while (last.run)
-        ck_assert_int_ge(event_base_loop(rig->base, EVLOOP_ONCE), 0);
+        ck_assert_int_ge(event_base_loop(base, EVLOOP_ONCE), 0);
+}
+
+void rig_await_worker(struct rig *rig)
+{
+    rig_await(rig->worker, rig->base);
     rig_settle(rig);
+}
+
+static void make_pair(int pair[2])
+{
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+}
+
+int rig_adopt(struct server *server, const struct dialect *dialect, void *context,
+              struct peer **ret_peer)
+{
+    int pair[2];
+
+    make_pair(pair);
+    struct peer *peer = server_adopt(server, dialect, context, pair[0]);
+    if (ret_peer)
+        *ret_peer = peer;
+    if (peer)
+        return pair[1];
+    close(pair[1]);
+    return -1;
 }
 
 int rig_connect(struct rig *rig, const struct dialect *dialect, void *context,
                 struct peer **ret_peer)
 {
+    int fd = rig_adopt(rig->server, dialect, context, ret_peer);
+
+    ck_assert(fd >= 0 || ret_peer);
+    return fd < 0 ? fd : rig_keep(fd);
+}
+
+int rig_accept(int fd)
+{
     int pair[2];
 
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    struct peer *peer = server_adopt(rig->server, dialect, context, pair[0]);
-    if (ret_peer)
-        *ret_peer = peer;
-    else
-        ck_assert_ptr_nonnull(peer);
+    make_pair(pair);
+    ck_assert_int_eq(dup3(pair[0], fd, O_CLOEXEC), fd);
+    close(pair[0]);
     return pair[1];
 }
 
-/* --- bytes ----------------------------------------------------------------------------------- */
+/* --- locks ----------------------------------------------------------------------------------- */
 
-static int kept[160];
-static unsigned n_kept;
+int rig_lock(int fd, short type, uint64_t first, uint64_t length)
+{
+    struct flock lock = {.l_type = type,
+                         .l_whence = SEEK_SET,
+                         .l_start = (off_t)first,
+                         .l_len = (off_t)length};
+
+    return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
+}
+
+int rig_lock_file(const char *path, short type, uint64_t first, uint64_t length)
+{
+    int fd = open(path, (type == F_RDLCK ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(rig_lock(fd, type, first, length), 0);
+    return fd;
+}
+
+void rig_empty_file(int fd)
+{
+    static const uint8_t zeros[COCO_SNP_EMPTY_TABLE_SIZE];
+
+    ck_assert_int_eq(pwrite(fd, zeros, sizeof(zeros), 0), sizeof(zeros));
+    ck_assert_int_eq(ftruncate(fd, sizeof(zeros)), 0);
+}
+
+/* --- bytes ----------------------------------------------------------------------------------- */
 
 int rig_keep(int fd)
 {
@@ -230,12 +332,17 @@ int rig_keep(int fd)
     return kept[n_kept++] = fd;
 }
 
-void rig_leave(struct rig *rig, int fd)
+void rig_hang_up(int fd)
 {
     for (unsigned i = 0; i < n_kept; i++)
         if (kept[i] == fd)
             kept[i] = kept[--n_kept];
     close(fd);
+}
+
+void rig_leave(struct rig *rig, int fd)
+{
+    rig_hang_up(fd);
     rig_settle(rig);
 }
 
@@ -321,100 +428,6 @@ ssize_t rig_receive_fd(int fd, void *out, size_t room, int flags, int *ret_passe
     return n;
 }
 
-/* --- the RPC --------------------------------------------------------------------------------- */
-
-size_t rig_frame(uint8_t *out, uint16_t type, uint64_t id, uint32_t timeout_ms, const void *payload,
-                 size_t size)
-{
-    struct coco_header header = {.type = type,
-                                 .length = (uint32_t)size,
-                                 .id = id,
-                                 .timeout_ms = timeout_ms};
-
-    coco_header_encode(&header, out);
-    if (size > 0)
-        memcpy(out + COCO_HEADER_SIZE, payload, size);
-    return COCO_HEADER_SIZE + size;
-}
-
-void rig_call(struct rig *rig, int fd, uint16_t type, uint64_t id, const void *payload, size_t size)
-{
-    uint8_t frame[COCO_HEADER_SIZE + COCO_REQUEST_MAX];
-
-    ck_assert_uint_le(size, COCO_REQUEST_MAX);
-    rig_send(fd, frame, rig_frame(frame, type, id, 0, payload, size));
-    rig_settle(rig);
-}
-
-/* All of `size` bytes, with a descriptor where one comes along. False where there are none. */
-static bool take_exactly(int fd, uint8_t *out, size_t size, int *passed_fd)
-{
-    for (size_t have = 0; have < size;) {
-        int passed;
-        ssize_t n =
-            rig_receive_fd(fd, out + have, size - have, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, &passed);
-        if (n <= 0) {
-            ck_assert_msg(have == 0, "the connection ended or paused inside a message");
-            return false;
-        }
-        ck_assert(passed < 0 || *passed_fd < 0);
-        *passed_fd = passed < 0 ? *passed_fd : passed;
-        have += (size_t)n;
-    }
-    return true;
-}
-
-bool rig_take(int fd, struct rig_message *ret)
-{
-    uint8_t head[COCO_HEADER_SIZE];
-
-    ret->passed_fd = -1;
-    if (!take_exactly(fd, head, sizeof(head), &ret->passed_fd))
-        return false;
-    ck_assert_int_eq(coco_header_decode(head, &ret->header), 0);
-    ck_assert_int_eq(coco_header_check_from_server(&ret->header), 0);
-    ck_assert_uint_le(ret->header.length, sizeof(ret->payload));
-    int none = -1;
-    ck_assert(take_exactly(fd, ret->payload, ret->header.length, &none));
-    ck_assert_int_eq(none, -1); /* a descriptor goes with the first byte only */
-    return true;
-}
-
-void rig_expect(int fd, struct rig_message *ret, uint16_t type, uint64_t id, uint32_t status)
-{
-    ck_assert_msg(rig_take(fd, ret), "no %#x came", type);
-    ck_assert_msg(ret->header.type == type, "%#x instead of %#x", ret->header.type, type);
-    ck_assert_uint_eq(ret->header.id, id);
-    ck_assert_msg(ret->header.status == status, "%s instead of %s",
-                  coco_status_name(ret->header.status), coco_status_name(status));
-}
-
-void rig_hello(struct rig *rig, int fd, uint32_t features, struct coco_hello_reply *ret)
-{
-    static struct rig_message message;
-    struct coco_hello hello = {.version_min = 1,
-                               .version_max = 1,
-                               .features = features,
-                               .vm_name = "rig"};
-    uint8_t payload[COCO_HELLO_SIZE];
-
-    coco_hello_encode(&hello, payload);
-    rig_call(rig, fd, COCO_HELLO, 1, payload, sizeof(payload));
-    rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_OK);
-    ck_assert_int_eq(coco_hello_reply_decode(message.payload, message.header.length, ret), 0);
-    if (message.passed_fd >= 0)
-        close(message.passed_fd);
-}
-
-int rig_session(struct rig *rig, uint32_t features)
-{
-    struct coco_hello_reply reply;
-    int fd = rig_connect(rig, &vmm_dialect, &rig->vmm, NULL);
-
-    rig_hello(rig, fd, features, &reply);
-    return fd;
-}
-
 /* --- files ----------------------------------------------------------------------------------- */
 
 const char *rig_tmpdir(void)
@@ -437,10 +450,7 @@ static struct snp_pki_leaf leaves[CHAINS];
 
 void rig_make_pki(void)
 {
-    struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir()};
-
-    pki = snp_pki_new(&options);
-    ck_assert_ptr_nonnull(pki);
+    pki = cached_pki(NULL, 0);
     for (unsigned i = 0; i < CHAINS; i++) {
         struct snp_pki_tcb tcb = {.bl = 3, .snp = (uint8_t)(8 + i), .ucode = 115};
         uint8_t chip[SNP_PKI_CHIP_ID_SIZE] = {1, 2, 3};

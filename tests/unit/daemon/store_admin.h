@@ -4,29 +4,17 @@
  */
 #pragma once
 
-#include "admin/admin.h"
-#include "peer/server.h"
 #include "store_fixture.h"
 #include "varlink.h"
-#include <sys/socket.h>
 
 #define ADMIN   "io.cocod.Admin."
 #define INVALID "org.varlink.service.InvalidParameter"
 
 static int admin; /* the test's end of a connection */
 
-static inline int connect_to(const struct dialect *dialect, void *context)
-{
-    int pair[2];
-
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    ck_assert_ptr_nonnull(server_adopt(cocod->server, dialect, context, pair[0]));
-    return pair[1];
-}
-
 static inline int connect_admin(void)
 {
-    return connect_to(&admin_dialect, &cocod->admin);
+    return rig_keep(rig_adopt(cocod->server, &admin_dialect, &cocod->admin, NULL));
 }
 
 static inline void turn(void)
@@ -45,9 +33,16 @@ static inline void open_admin(const char *config)
 static inline void close_admin(void)
 {
     varlink_end();
-    close(admin);
+    rig_close_kept();
     settle();
     stop();
+}
+
+static inline void admin_teardown(void)
+{
+    if (cocod)
+        close_admin();
+    free_kept();
 }
 
 static inline struct json_object *ask(const char *method, const char *parameters)

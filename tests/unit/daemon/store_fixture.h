@@ -6,24 +6,10 @@
  */
 #pragma once
 
-#include "base/log.h"
-#include "base/sys.h"
-#include "certs/certs.h"
-#include "cocod.h"
-#include "config/config.h"
+#include "cached_pki.h"
 #include "fuzz/snp_table_oracle.h"
-#include "observe/metrics.h"
 #include "rig.h"
-#include "snp_pki.h"
-#include "snp_table.h"
-#include "status.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #define SECOND 1000000u
 #define DAY    86400
@@ -51,10 +37,7 @@ static int fixture_clock_watch(void)
 
 static inline void make_pki(void)
 {
-    struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir()};
-
-    pki = snp_pki_new(&options);
-    ck_assert_ptr_nonnull(pki);
+    pki = cached_pki(NULL, 0);
 }
 
 static inline void free_pki(void)
@@ -83,8 +66,6 @@ static inline void fixture_setup(void)
 /* `%s` in more: the folder. */
 static inline struct config *fixture_config(const char *more)
 {
-    struct config_errors errors = {0};
-    struct config *config;
     char text[8192];
 
     int n = snprintf(text, sizeof(text),
@@ -93,9 +74,7 @@ static inline struct config *fixture_config(const char *more)
                      home, home, has_store ? "store = " : "", has_store ? home : "",
                      has_store ? "/store" : "", more);
     ck_assert_int_lt(n, (int)sizeof(text));
-    int r = config_parse("test", text, strlen(text), &config, &errors);
-    ck_assert_msg(r == 0, "%s", errors.n ? errors.items[0] : "configuration");
-    return config;
+    return rig_config(text);
 }
 
 /* The lines of a Milan with this chip. */
@@ -112,10 +91,7 @@ static inline const char *milan(const char *tcb, const char *more)
 
 static inline void settle(void)
 {
-    for (int i = 0; i < 8; i++) {
-        timers_run(&cocod->timers);
-        event_base_loop(base, EVLOOP_NONBLOCK);
-    }
+    rig_turn(&cocod->timers, base);
 }
 
 static inline void pass(uint64_t us)
@@ -132,25 +108,11 @@ static inline void pass(uint64_t us)
     settle();
 }
 
-static void fixture_told(struct work *work)
-{
-    work->run = NULL;
-}
-
-static void fixture_nothing(struct work *work)
-{
-    (void)work;
-}
-
-/* Twice: the end of a job may lead to a load. */
+/* Several times: the end of a job may lead to a load. */
 static inline void await_worker(void)
 {
     for (int i = 0; i < 3; i++) {
-        struct work last = {.run = fixture_nothing, .done = fixture_told};
-        while (worker_submit(cocod->worker, &last) < 0) /* its queue is full */
-            event_base_loop(base, EVLOOP_ONCE);
-        while (last.run)
-            ck_assert_int_ge(event_base_loop(base, EVLOOP_ONCE), 0);
+        rig_await(cocod->worker, base);
         settle();
     }
 }
@@ -169,6 +131,13 @@ static inline void stop(void)
     event_base_free(base);
     cocod = NULL;
     rig_check_gauges();
+}
+
+static inline void teardown(void)
+{
+    if (cocod)
+        stop();
+    free_kept();
 }
 
 static inline void reconfigure(const char *more)
@@ -208,29 +177,16 @@ static inline struct snp_pki_leaf make_leaf(bool vlek, unsigned snp)
     struct snp_pki_leaf_options options = {.vlek = vlek,
                                            .tcb = {.bl = 3, .snp = (uint8_t)snp, .ucode = 115},
                                            .chip_id = chip};
-    struct snp_pki_leaf leaf;
 
-    ck_assert_int_eq(snp_pki_make_leaf(pki, &options, &leaf), 0);
-    return leaf;
+    return kept_leaf(pki, &options);
 }
 
-/* A CRL of the test root; its bytes are the caller's. */
 static inline struct chain_input make_crl(uint32_t number, uint32_t serial, int64_t at)
 {
-    struct snp_pki_crl_options options = {.serials = &serial,
-                                          .n_serials = serial ? 1 : 0,
-                                          .number = number,
-                                          .this_update = at};
-    uint8_t *der;
-    size_t size;
+    struct chain_input in = {.name = "crl"};
 
-    ck_assert_int_eq(snp_pki_make_crl(pki, &options, &der, &size), 0);
-    return der_input("crl", der, size);
-}
-
-static inline void free_input(struct chain_input in)
-{
-    free((void *)(uintptr_t)in.data);
+    in.data = kept_crl(pki, number, serial, at, &in.size);
+    return in;
 }
 
 /* Into the store through the service, as an administrator's import comes. "added refused" … */
@@ -296,9 +252,31 @@ static inline void import_chains(bool vlek)
 
     import(files, vlek ? 6 : 5);
     ck_assert_msg(!strstr(imported, "refused"), "%s", imported);
-    snp_pki_leaf_done(&a);
-    snp_pki_leaf_done(&b);
-    snp_pki_leaf_done(&c);
+}
+
+static inline void start_with_chains(const char *more)
+{
+    start(more);
+    import_chains(false);
+}
+
+/* The lines of the configuration for files of a VCEK's chain at that level. */
+static inline const char *chain_of_files(unsigned snp)
+{
+    static char lines[1024];
+    struct snp_pki_leaf leaf = make_leaf(false, snp);
+
+    ck_assert_int_eq(snp_pki_write_dir(pki, &leaf, home), 0);
+    snprintf(lines, sizeof(lines), "chain = %s/vcek.der\nchain = %s/ask.der\nchain = %s/ark.der\n",
+             home, home, home);
+    return lines;
+}
+
+/* Time passes, and what is loaded for it is loaded. */
+static inline void pass_and_load(uint64_t us)
+{
+    pass(us);
+    await_worker();
 }
 
 /* --- what is served --------------------------------------------------------------------------- */

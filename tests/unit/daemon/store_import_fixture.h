@@ -5,11 +5,10 @@
  */
 #pragma once
 
-#include "base/sys.h"
 #include "certs/store/parts.h"
 #include "certs/store/store.h"
-#include "rig.h"
 #include "unit/daemon/chain_fixture.h"
+#include <signal.h>
 
 static char base[128];
 static char dir[256];
@@ -31,6 +30,7 @@ static inline void store_setup(void)
 static inline void store_teardown(void)
 {
     sys = sys_real;
+    free_kept();
 }
 
 static inline struct snp_pki_leaf vcek(int product, unsigned snp)
@@ -39,6 +39,13 @@ static inline struct snp_pki_leaf vcek(int product, unsigned snp)
                                            .chip_id = chip};
 
     return make_leaf(product, &options);
+}
+
+/* Of the Milan, valid since so many days. */
+static inline struct snp_pki_leaf aged(int64_t days, struct snp_pki_leaf_options options)
+{
+    options.not_before = store.now_s - days * 86400;
+    return make_leaf(MILAN, &options);
 }
 
 /* Imports and compares what became of each: "ARK added, CRL refused". */
@@ -53,6 +60,7 @@ static inline void import(const struct chain_input *files, size_t n, const char 
     for (size_t i = 0; i < results.n; i++) {
         const struct store_result *result = &results.items[i];
         size_t used = strlen(text);
+        ck_assert(n > 1 || strcmp(result->name, files[0].name) == 0);
         snprintf(text + used, sizeof(text) - used, "%s%s %s", i ? ", " : "", result->kind,
                  actions[result->action]);
         ck_assert((result->action >= STORE_KEPT_OUT) == (result->reason.text[0] != 0));
@@ -100,15 +108,10 @@ static inline const char *milan_key(const char *tcb)
 
 static inline struct chain_input make_crl(int product, uint32_t number, uint32_t serial, int64_t at)
 {
-    struct snp_pki_crl_options options = {.serials = &serial,
-                                          .n_serials = serial ? 1 : 0,
-                                          .number = number,
-                                          .this_update = at};
-    uint8_t *der;
-    size_t size;
+    struct chain_input in = {.name = "crl"};
 
-    ck_assert_int_eq(snp_pki_make_crl(pkis[product], &options, &der, &size), 0);
-    return input_of("crl", der, size);
+    in.data = kept_crl(pkis[product], number, serial, at, &in.size);
+    return in;
 }
 
 /* AMD's own; its data is NULL where the file is not there. */
@@ -118,6 +121,73 @@ static inline struct chain_input real_input(const char *name)
     struct chain_input in = {.name = name};
 
     if (path)
-        in.data = test_read_file(path, &in.size);
+        in.data = keep(test_read_file(path, &in.size));
     return in;
+}
+
+/* --- calls that write: the n-th fails, or the process is killed at it ----------------------- */
+
+static unsigned calls_left;
+static int fault;     /* an errno; 0: the process is killed */
+static bool for_good; /* and so does each call that follows */
+static bool struck;
+
+static inline bool strikes(void)
+{
+    if (struck ? !for_good : calls_left-- > 0)
+        return false;
+    struck = true;
+    if (fault == 0)
+        (void)kill(getpid(), SIGKILL);
+    errno = fault;
+    return true;
+}
+
+static inline int fault_open(const char *path, int flags, mode_t mode)
+{
+    if ((flags & O_CREAT) && strikes())
+        return -1;
+    return sys_real.open(path, flags, mode);
+}
+
+/* Half of it is written. */
+static inline ssize_t fault_pwrite(int fd, const void *buf, size_t size, off_t offset)
+{
+    if (!struck && calls_left == 0)
+        (void)sys_real.pwrite(fd, buf, size / 2, offset);
+    return strikes() ? -1 : sys_real.pwrite(fd, buf, size, offset);
+}
+
+static inline int fault_fsync(int fd)
+{
+    return strikes() ? -1 : sys_real.fsync(fd);
+}
+
+static inline int fault_mkdir(const char *path, mode_t mode)
+{
+    return strikes() ? -1 : sys_real.mkdir(path, mode);
+}
+
+static inline int fault_rename(const char *from, const char *to)
+{
+    return strikes() ? -1 : sys_real.rename(from, to);
+}
+
+static inline int fault_unlink(const char *path)
+{
+    return strikes() ? -1 : sys_real.unlink(path);
+}
+
+static inline void strike_at(unsigned n, int error, bool and_all_after)
+{
+    calls_left = n;
+    fault = error;
+    for_good = and_all_after;
+    struck = false;
+    sys.open = fault_open;
+    sys.pwrite = fault_pwrite;
+    sys.fsync = fault_fsync;
+    sys.mkdir = fault_mkdir;
+    sys.rename = fault_rename;
+    sys.unlink = fault_unlink;
 }

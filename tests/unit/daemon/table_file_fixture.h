@@ -4,20 +4,12 @@
  */
 #pragma once
 
-#include "base/sys.h"
 #include "certs/table_file.h"
 #include "coco_limits.h"
 #include "rig.h"
 #include "snp_table.h"
-#include "support.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 static char path[128];
 static struct table_file file;

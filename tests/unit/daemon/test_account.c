@@ -2,44 +2,9 @@
 /*
  * Accounts: who is the same, who is not, and how long they are remembered.
  */
-#include "base/sys.h"
-#include "observe/metrics.h"
-#include "peer/account.h"
-#include "rig.h"
-#include "scarce.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "account_fixture.h"
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
-
-#define LINGER_US (60u * 1000000u)
-
-static struct event_base *base;
-static struct timers timers;
-static struct accounts accounts;
-
-static void setup(void)
-{
-    rig_reset_sys();
-    memset(&metrics, 0, sizeof(metrics));
-    base = event_base_new();
-    ck_assert_ptr_nonnull(base);
-    ck_assert_int_eq(timers_init(&timers, base), 0);
-    accounts_init(&accounts, base, &timers, LINGER_US);
-}
-
-static void teardown(void)
-{
-    accounts_done(&accounts);
-    ck_assert_uint_eq(metrics.now_accounts, 0);
-    timers_done(&timers);
-    event_base_free(base);
-    sys = sys_real;
-}
 
 static struct account *get(uid_t uid, pid_t pid, uint64_t start_time)
 {
@@ -241,21 +206,12 @@ TEST(a_hostile_name_does_not_move_the_start_time)
     close(pair[1]);
 }
 
-static int no_open(const char *name, int flags, mode_t mode)
-{
-    (void)name;
-    (void)flags;
-    (void)mode;
-    errno = EMFILE;
-    return -1;
-}
-
 TEST(without_proc_the_start_time_is_unknown)
 {
     struct account_key key;
     int pair[2];
 
-    sys.open = no_open;
+    REFUSE(open, EMFILE);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     ck_assert_int_eq(account_key_of_peer(pair[0], &key), 0);
     ck_assert_int_eq(key.pid, getpid());

@@ -4,20 +4,8 @@
  * at all.
  */
 #include "admin_fixture.h"
-#include "base/sys.h"
-#include "certs/certs.h"
 #include "certs/chain/chain.h"
-#include "fake_qgs.h"
-#include "observe/metrics.h"
-#include "peer/peer.h"
 #include "scarce.h"
-#include "tdx_quote.h"
-#include <errno.h>
-#include <json-c/json.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
         .teardown = teardown, .timeout_s = 120);
@@ -30,7 +18,6 @@ TEST(get_info)
     struct json_object *info = ask_on(fd, GET_INFO);
     expect(info, "{'vendor':'cocod','product':'cocod','version':'" COCO_VERSION_STRING
                  "','url':'','interfaces':['org.varlink.service','io.cocod.Admin']}");
-    end(fd);
 }
 
 TEST(interfaces_describe_themselves)
@@ -52,7 +39,6 @@ TEST(interfaces_describe_themselves)
                     "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
                     "\"parameters\":{\"interface\":\"io.cocod.Other\"}}",
                     "org.varlink.service.InterfaceNotFound", "interface", "io.cocod.Other");
-    end(fd);
 }
 
 /* --- GetStatus ------------------------------------------------------------------------------- */
@@ -63,7 +49,8 @@ TEST(the_status_of_a_healthy_daemon)
 {
     char hex[17];
 
-    int fd = open_admin(), vm = rig_session(&rig, 0);
+    int fd = open_admin();
+    (void)rig_session(&rig, 0);
     rig_pass(&rig, 12345000);
     struct json_object *status = ask_on(fd, GET_STATUS);
     ck_assert_int_eq(number_of(status, "pid"), getpid());
@@ -92,35 +79,21 @@ TEST(the_status_of_a_healthy_daemon)
         ck_assert_msg(strncmp(key, "now_", 4) != 0, "%s is no counter", key);
         ck_assert(json_object_is_type(value, json_type_int));
     }
-    close(vm);
-    end(fd);
 }
 
 TEST(the_status_of_a_busy_and_ill_daemon)
 {
-    static char *files[] = {(char *)"/nonexistent/chain.pem"};
-    static uint8_t error[64];
-    uint8_t tdreport[COCO_TDREPORT_SIZE];
-
-    options.certs.n_chain = 1;
-    options.certs.chain = files;
-
+    rig_chain_file(&options.certs, "/nonexistent/chain.pem");
     rig_open(&rig, &options);
     strcpy(rig.config_state.problem, "the configuration was refused");
     int fd = connect_admin(), vm = rig_session(&rig, 0), gone = rig_session(&rig, 0);
     for (uint64_t id = 2; id < 5; id++)
         ask_quote(vm, id, COCO_QUOTE_MAX, true);
-    fake_qgs_request(0, tdreport);
-    fake_qgs_send(0, error, fake_qgs_make_error(0x12001, error, sizeof(error)));
-    fake_qgs_close(0);
-    rig_settle(&rig);
-    fake_qgs_request(3, tdreport); /* once more */
-    fake_qgs_send(3, error, fake_qgs_make_error(0x12001, error, sizeof(error)));
-    fake_qgs_close(3);
-    rig_settle(&rig);
+    qgs_refuses(0, 1);
+    qgs_refuses(3, 1); /* once more */
     for (uint64_t id = 5; id < 9; id++)
         ask_quote(vm, id, COCO_QUOTE_MAX, true);
-    close(gone);
+    rig_leave(&rig, gone);
     rig_call(&rig, vm, COCO_CANCEL, 3, NULL, 0); /* abandoned: QGS works on */
     struct json_object *status = ask_on(fd, GET_STATUS);
     /* That QGS refused one VM is no reason: it may be the VM's TDREPORT. */
@@ -133,8 +106,6 @@ TEST(the_status_of_a_busy_and_ill_daemon)
            "'abandoned':1,'problem':null,'serviceUs':1}]}," /* no time, but measured: not 0 */
            "'certificates':{'tableBytes':24,'tableEntries':[],'source':null,'notAfter':null,"
            "'problem':'~/nonexistent/chain.pem'}}");
-    close(vm);
-    end(fd);
 }
 
 TEST(what_is_not_served_is_null)
@@ -147,7 +118,6 @@ TEST(what_is_not_served_is_null)
     expect(status, "{'certificates':null,'quotes':null}");
     struct json_object *list = ask_on(fd, "{\"method\":\"io.cocod.Admin.ListCertificates\"}");
     ck_assert_uint_eq(count(list, "certificates"), 0);
-    end(fd);
 }
 
 /* --- ListCertificates ------------------------------------------------------------------------ */
@@ -174,7 +144,6 @@ TEST(the_certificates_of_the_chain)
         ck_assert_uint_gt(strlen(text_of(cert, "serial")), 0);
         ck_assert_int_lt(strcmp(text_of(cert, "notBefore"), text_of(cert, "notAfter")), 0);
     }
-    end(fd);
 }
 
 /* --- calls ----------------------------------------------------------------------------------- */
@@ -204,7 +173,6 @@ TEST(calls_are_answered_in_their_order)
             get(get(reply, "parameters"), "interfaces");
     }
     ck_assert_ptr_null(hear(fd));
-    end(fd);
 }
 
 TEST(a_call_may_come_byte_by_byte)
@@ -218,7 +186,6 @@ TEST(a_call_may_come_byte_by_byte)
         rig_settle(&rig);
     }
     ck_assert_ptr_nonnull(hear(fd));
-    end(fd);
 }
 
 TEST(a_one_way_call_gets_no_reply)
@@ -228,7 +195,6 @@ TEST(a_one_way_call_gets_no_reply)
     say(fd, "{\"method\":\"no.such.Method\",\"oneway\":true}");
     ck_assert_ptr_null(hear(fd));
     ask_on(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"oneway\":false}");
-    end(fd);
 }
 
 TEST(unknown_methods_and_interfaces_have_their_errors)
@@ -256,7 +222,6 @@ TEST(unknown_methods_and_interfaces_have_their_errors)
             expect_error_on(fd, call, "org.varlink.service.MethodNotFound", "method",
                             rows[i].method);
     }
-    end(fd);
 }
 
 /* Names are compared whole, also where a NUL hides in them. */
@@ -267,7 +232,6 @@ TEST(a_name_with_a_nul_is_another_name)
     struct json_object *reply = hear(fd);
     if (reply)
         ck_assert(json_object_object_get_ex(reply, "error", NULL));
-    end(fd);
 }
 
 TEST(a_very_long_name_is_answered_as_well)
@@ -280,7 +244,6 @@ TEST(a_very_long_name_is_answered_as_well)
 
     int fd = open_admin();
     expect_error_on(fd, call, "org.varlink.service.InterfaceNotFound", NULL, NULL);
-    end(fd);
 }
 
 TEST(wrong_parameters_are_named)
@@ -308,7 +271,6 @@ TEST(wrong_parameters_are_named)
                     "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
                     "\"parameters\":{\"interface\":\"io.cocod.Admin\",\"other\":1}}",
                     invalid, "parameter", "other");
-    end(fd);
 }
 
 /* --- what is no call ------------------------------------------------------------------------- */
@@ -340,8 +302,7 @@ static const char *const garbage[] = {
     "{\"method\":\"org.varlink.service.GetInfo\",\"oneway\":\"yes\"}",
     "{\"method\":\"org.varlink.service.GetInfo\",\"oneway\":1}",
     "{\"method\":\"org.varlink.service.\xff\xfe\"}",
-    "{\"method\":\"a.B\",\"x\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}",
-};
+    "{\"method\":\"a.B\",\"x\":[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]}"};
 
 #define N_GARBAGE (int)(sizeof(garbage) / sizeof(garbage[0]))
 
@@ -354,8 +315,6 @@ TEST_LOOP(what_is_no_call_closes, 0, N_GARBAGE)
     ck_assert_msg(rig_closed(fd), "%s was taken", garbage[_i]);
     ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 1);
     ask_on(other, GET_INFO);
-    close(other);
-    end(fd);
 }
 
 /* 1 MiB with the NUL is a message; more are not, whether an end is in sight or not. */
@@ -381,7 +340,6 @@ TEST_LOOP(a_message_has_a_limit, 0, 3)
         ck_assert(rig_closed(fd));
         ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 1);
     }
-    end(fd);
 }
 
 TEST(an_idle_administrator_may_stay_but_half_a_call_may_not)
@@ -395,8 +353,6 @@ TEST(an_idle_administrator_may_stay_but_half_a_call_may_not)
     ck_assert_uint_eq(rig.server->closed[CLOSE_FRAME_TIMEOUT], 1);
     rig_pass(&rig, 1000ull * 1000000u);
     ck_assert(!rig_closed(idle));
-    close(half);
-    end(idle);
 }
 
 TEST(no_memory_for_a_reply_closes)
@@ -407,7 +363,6 @@ TEST(no_memory_for_a_reply_closes)
     memory_back();
     ck_assert(rig_closed(fd));
     ck_assert_uint_eq(rig.server->closed[CLOSE_MEMORY], 1);
-    end(fd);
 }
 
 /* An administrator that asks and asks and does not read. */
@@ -430,5 +385,4 @@ TEST(a_flood_of_calls_meets_back_pressure)
     for (; got < sent; got++)
         ck_assert_ptr_nonnull(hear(fd));
     ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
-    end(fd);
 }

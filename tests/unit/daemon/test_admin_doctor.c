@@ -3,14 +3,10 @@
  * What "cococtl doctor" asks the daemon: each check's verdict, on hosts where what it looks at is
  * wrong.
  */
-#include "snp_pki.h" /* before the fixture, whose names it must not see */
+#include "cached_pki.h" /* before the fixture, whose names it must not see */
 
 #include "admin_fixture.h"
-#include "base/sys.h"
 #include "certs/chain/chain.h"
-#include "tdx_quote.h"
-#include <errno.h>
-#include <stdlib.h>
 
 #define DAY_S 86400
 
@@ -20,11 +16,6 @@ static void open_host(void)
 {
     rig_open(&rig, &options);
     admin_fd = connect_admin();
-}
-
-static void close_host(void)
-{
-    end(admin_fd);
 }
 
 static struct json_object *diagnose(void)
@@ -92,27 +83,16 @@ TEST(what_is_wrong_is_found)
         ask_quote(vm, 10 + i, COCO_QUOTE_MAX, true);
     rig_settle(&rig);
     expect_check("QGS", "bad", "/nowhere/qgs.socket");
-    close(vm);
-    close_host();
 }
 
 /* One VM's failures are no reason to be degraded, but where nothing ever succeeded they are worth a
  * look. */
 TEST(a_quoting_service_that_has_only_refused_is_a_warning)
 {
-    static uint8_t error[64];
-    uint8_t tdreport[COCO_TDREPORT_SIZE];
-    size_t size = fake_qgs_make_error(0x12001, error, sizeof(error));
-
     open_host();
     int vm = rig_session(&rig, 0);
     ask_quote(vm, 10, COCO_QUOTE_MAX, true);
-    for (unsigned i = 0; i < 2; i++) {
-        fake_qgs_request(i, tdreport);
-        fake_qgs_send(i, error, size);
-        fake_qgs_close(i);
-        rig_settle(&rig);
-    }
+    qgs_refuses(0, 2);
     expect_check("QGS", "warning", "has not made a quote since cocod started; 1 failed");
     ck_assert(is_null(diagnose(), "quoteAt"));
     int64_t before = sys.wall_s();
@@ -123,8 +103,6 @@ TEST(a_quoting_service_that_has_only_refused_is_a_warning)
     int64_t at = number_of(diagnose(), "quoteAt");
     ck_assert_int_ge(at, before);
     ck_assert_int_le(at, sys.wall_s());
-    close(vm);
-    close_host();
 }
 
 /* --- VLEK ------------------------------------------------------------------------------------- */
@@ -133,8 +111,7 @@ TEST(a_quoting_service_that_has_only_refused_is_a_warning)
 static void make_host(bool vlek, bool chain_is_vlek)
 {
     static char paths[3][200], *files[3], *roots[1];
-    struct snp_pki_options pki_options = {.keys_dir = snp_pki_cache_dir()};
-    struct snp_pki *pki = snp_pki_new(&pki_options);
+    struct snp_pki *pki = cached_pki(NULL, 0);
     struct snp_pki_tcb tcb = {.bl = 3, .snp = 8, .ucode = 115};
     struct platform_state *fixed = &options.platform.fixed;
     const char *names[] = {chain_is_vlek ? "vlek" : "vcek", chain_is_vlek ? "asvk" : "ask", "ark"};
@@ -145,7 +122,6 @@ static void make_host(bool vlek, bool chain_is_vlek)
     fixed->chip_id[0] = 7;
     fixed->reported = (struct coco_snp_tcb){.bl = tcb.bl, .snp = tcb.snp, .ucode = tcb.ucode};
     fixed->vlek_en = vlek;
-    ck_assert_ptr_nonnull(pki);
     ck_assert_int_eq(chain_is_vlek ? snp_pki_make_vlek(pki, tcb, &leaf)
                                    : snp_pki_make_vcek(pki, tcb, fixed->chip_id, &leaf),
                      0);
@@ -170,7 +146,6 @@ TEST(a_vlek_that_is_served)
     open_host();
     expect_check("TCB", "good", "the VLEK chain");
     expect_check("VLEK", "good", "one is loaded, and its chain is served");
-    close_host();
 }
 
 TEST(a_vlek_whose_chain_is_not_there)
@@ -180,7 +155,6 @@ TEST(a_vlek_whose_chain_is_not_there)
     expect_check("TCB", "bad", "the empty table is served");
     expect_check("VLEK", "warning", "its chain is not served");
     expect_check("expiry", "skipped", "no chain is served");
-    close_host();
 }
 
 TEST(the_chips_own_key_signs)
@@ -188,7 +162,6 @@ TEST(the_chips_own_key_signs)
     make_host(false, false);
     open_host();
     expect_check("VLEK", "good", "the chip's own key (VCEK) signs");
-    close_host();
 }
 
 TEST(a_vlek_that_is_wanted_and_not_loaded)
@@ -198,7 +171,6 @@ TEST(a_vlek_that_is_wanted_and_not_loaded)
     open_host();
     expect_check("VLEK", "bad", "none is loaded, and signer = vlek");
     ck_assert_ptr_nonnull(strstr(text_of(check_of("VLEK"), "fix"), "cocod-vlek-load"));
-    close_host();
 }
 
 TEST(a_masked_key_without_a_vlek)
@@ -208,7 +180,6 @@ TEST(a_masked_key_without_a_vlek)
     open_host();
     expect_check("VLEK", "bad", "nothing signs");
     ck_assert_ptr_nonnull(strstr(text_of(check_of("VLEK"), "fix"), "cocod-vlek-load"));
-    close_host();
 }
 
 /* --- expiry ----------------------------------------------------------------------------------- */
@@ -241,7 +212,6 @@ TEST(expiry_is_judged_by_the_days)
         ck_assert_ptr_nonnull(strstr(text_of(check_of("expiry"), "text"), "expires on 20"));
     }
     sys.wall_s = sys_real.wall_s;
-    close_host();
 }
 
 TEST(what_is_not_served_is_not_checked)
@@ -256,5 +226,4 @@ TEST(what_is_not_served_is_not_checked)
         expect_check(names[i], "skipped", "certificates are not served");
     expect_check("QGS", "skipped", "quotes are not served");
     ck_assert(is_null(diagnose(), "tableFile"));
-    close_host();
 }

@@ -3,11 +3,6 @@
  * Events for administrators: the kept ones, monitors quick and slow, and the flags of a call.
  */
 #include "admin_fixture.h"
-#include "base/sys.h"
-#include "observe/event.h"
-#include "observe/metrics.h"
-#include "peer/peer.h"
-#include <stdlib.h>
 
 #define MONITOR "{\"method\":\"io.cocod.Admin.Monitor\",\"more\":true}"
 #define MONITOR_PAST \
@@ -69,7 +64,7 @@ TEST(events_come_as_they_happen)
     ck_assert_str_eq(text_of(get(event, "fields"), "COCO_VM"), "db-7\\x0a");
     ck_assert_str_eq(text_of(get(event, "fields"), "PEER_PID"), "17");
     ck_assert_uint_eq(rig.admin.n_monitors, 1);
-    end(fd);
+    rig_leave(&rig, fd);
     ck_assert_uint_eq(rig.admin.n_monitors, 0);
 }
 
@@ -85,7 +80,6 @@ TEST(the_kept_ones_may_come_first)
     expect_event(fd, "one", 0);
     expect_event(fd, "two", 0);
     ck_assert_ptr_null(hear(fd));
-    end(fd);
 }
 
 static unsigned n_sent, sent_before_info; /* messages */
@@ -120,8 +114,6 @@ TEST(a_monitor_with_much_past_keeps_nobody_waiting)
     say(other, GET_INFO);
     ck_assert_uint_eq(n_sent, 1 + EVENTS_KEPT + 1);
     ck_assert_uint_eq(sent_before_info, 1 + 2 * 2); /* its begin, and two turns */
-    close(other);
-    end(fd);
 }
 
 TEST(what_is_forgotten_before_a_monitor_begins_is_not_lost_to_it)
@@ -140,7 +132,6 @@ TEST(what_is_forgotten_before_a_monitor_begins_is_not_lost_to_it)
         rig_settle(&rig); /* the socket takes some of them at a time */
         expect_event(fd, text, 0);
     }
-    end(fd);
 }
 
 /* It neither blocks anybody nor makes cocod hold more than a message for it, and learns how many it
@@ -177,8 +168,6 @@ TEST(a_slow_monitor_loses_events_and_is_told_how_many)
     ck_assert_int_eq(last, (int64_t)event_newest());
     emit("after");
     expect_event(slow, "after", 0);
-    close(quick);
-    end(slow);
 }
 
 TEST(one_that_leaves_is_forgotten_at_once)
@@ -188,13 +177,11 @@ TEST(one_that_leaves_is_forgotten_at_once)
         int fd = connect_admin();
         say(fd, MONITOR);
         ck_assert_uint_eq(rig.admin.n_monitors, 1);
-        close(fd);
-        rig_settle(&rig);
+        rig_leave(&rig, fd);
         ck_assert_uint_eq(rig.admin.n_monitors, 0);
         ck_assert_uint_eq(rig.server->n_peers, 0);
         emit("to nobody");
     }
-    rig_close(&rig);
 }
 
 TEST(a_monitor_that_broke_harms_no_other)
@@ -203,12 +190,11 @@ TEST(a_monitor_that_broke_harms_no_other)
     int one = connect_admin(), other = connect_admin();
     say(one, MONITOR);
     say(other, MONITOR);
-    close(one);
+    rig_hang_up(one);
     event_emit(EVENT_QGS_UP, NULL, 0, "up"); /* before its end is noticed */
     rig_settle(&rig);
     expect_event(other, NULL, 0);
     expect_event(other, "up", 0);
-    end(other);
 }
 
 TEST(a_monitor_is_for_nothing_else)
@@ -220,7 +206,6 @@ TEST(a_monitor_is_for_nothing_else)
     ck_assert(rig_closed(fd));
     ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 1);
     ck_assert_uint_eq(rig.admin.n_monitors, 0);
-    end(fd);
 }
 
 TEST(a_monitor_wants_more_and_a_boolean)
@@ -233,7 +218,6 @@ TEST(a_monitor_wants_more_and_a_boolean)
         fd, "{\"method\":\"io.cocod.Admin.Monitor\",\"more\":true,\"parameters\":{\"past\":1}}",
         "org.varlink.service.InvalidParameter", "parameter", "past");
     ck_assert_uint_eq(rig.admin.n_monitors, 0);
-    end(fd);
 }
 
 TEST(the_kept_events_at_once)
@@ -251,7 +235,6 @@ TEST(the_kept_events_at_once)
     ck_assert_uint_eq(count(answer, "events"), EVENTS_KEPT);
     expect(at(answer, "events", 0), "{'text':'number 6','number':6}");
     ck_assert_str_eq(text_of(at(answer, "events", EVENTS_KEPT - 1), "text"), text);
-    end(fd);
 }
 
 /* --- flags of a call ------------------------------------------------------------------------- */
@@ -264,7 +247,6 @@ TEST(more_of_a_method_that_has_one_reply_is_one_reply)
     get(get(reply, "parameters"), "vendor");
     ck_assert(!json_object_object_get_ex(reply, "continues", NULL));
     ck_assert_ptr_null(hear(fd));
-    end(fd);
 }
 
 TEST(nothing_is_upgraded)
@@ -273,7 +255,6 @@ TEST(nothing_is_upgraded)
     expect_error_on(fd, "{\"method\":\"org.varlink.service.GetInfo\",\"upgrade\":true}",
                     "org.varlink.service.MethodNotImplemented", "method",
                     "org.varlink.service.GetInfo");
-    end(fd);
 }
 
 static const char *const bad_flags[] = {
@@ -297,7 +278,6 @@ TEST_LOOP(flags_that_make_no_sense_close, 0, (int)(sizeof(bad_flags) / sizeof(ba
     say(fd, call);
     ck_assert_ptr_null(hear(fd));
     ck_assert_msg(rig_closed(fd), "%s was taken", call);
-    end(fd);
 }
 
 TEST(texts_of_others_are_escaped)
@@ -310,5 +290,4 @@ TEST(texts_of_others_are_escaped)
     expect_error_on(fd, "{\"method\":\"io.cocod.Admin.X\\u001b\\u202e\"}",
                     "org.varlink.service.MethodNotFound", "method",
                     "io.cocod.Admin.X\\x1b\\xe2\\x80\\xae");
-    end(fd);
 }

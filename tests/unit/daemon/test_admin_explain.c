@@ -9,14 +9,10 @@ FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = vms_
 
 TEST(certificates_are_explained)
 {
-    struct coco_hello_reply hello;
-    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
     int lease, a = connect_vm(4711, "a", &lease);
     char generation[17];
 
-    ck_assert_int_eq(coco_hello_reply_decode(message.payload, message.header.length, &hello), 0);
-    lock.l_start = (off_t)hello.lease_base;
-    ck_assert_int_eq(fcntl(lease, F_OFD_SETLK, &lock), 0);
+    ck_assert_int_eq(rig_lock(lease, F_RDLCK, vm_hello.lease_base, 1), 0);
     get_certs(a, 4, COCO_OK);
     rig_clock_us += 250000;
     struct json_object *request = last_request("a");
@@ -29,8 +25,7 @@ TEST(certificates_are_explained)
     ck_assert_int_eq(number_of(request, "bytes"), (int64_t)certs_status(rig.certs).table->size);
     expect(request, "{'agoMs':250,'leaseMs':250,'backend':null,'qgsUs':null,'qgsCode':null}");
     ck_assert_int_eq(number_of(at(ask("ListVms", "{}"), "vms", 0), "leases"), 1);
-    lock.l_type = F_UNLCK;
-    ck_assert_int_eq(fcntl(lease, F_OFD_SETLK, &lock), 0);
+    ck_assert_int_eq(rig_lock(lease, F_UNLCK, vm_hello.lease_base, 1), 0);
     ck_assert_ptr_null(get(last_request("a"), "leaseMs"));
 
     get_certs(a, 0, COCO_ENOSPC);
@@ -46,13 +41,10 @@ TEST(certificates_are_explained)
     request = last_request("a");
     expect(request, "{'status':'EAGAIN','why':'~update','chain':null}");
     ck_assert_int_eq(number_of(at(ask("ListVms", "{}"), "vms", 0), "certsFailed"), 2);
-    close(lease);
-    leave(a);
 }
 
 TEST(quotes_are_explained)
 {
-    uint8_t error[256], tdreport[COCO_TDREPORT_SIZE];
     int a = connect_vm(4711, "a", NULL);
 
     ask_quote(a, 1, COCO_QUOTE_MAX, true);
@@ -79,18 +71,11 @@ TEST(quotes_are_explained)
 
     /* An error, and the second try's. */
     ask_quote(a, 4, COCO_QUOTE_MAX, true);
-    size_t size = fake_qgs_make_error(0x12001, error, sizeof(error));
-    for (unsigned i = 2; i < 4; i++) {
-        fake_qgs_request(i, tdreport);
-        fake_qgs_send(i, error, size);
-        fake_qgs_close(i);
-        rig_settle(&rig);
-    }
+    qgs_refuses(2, 2);
     rig_expect(a, &message, COCO_QUOTE_REPLY, 4, COCO_EIO);
     request = last_request("a");
     expect(request, "{'qgsCode':73729,'why':'~QGS refused it'}");
     ck_assert_int_eq(number_of(at(ask("ListVms", "{}"), "vms", 0), "quotesFailed"), 3);
-    leave(a);
 }
 
 TEST(quotes_that_never_came_are_explained)
@@ -107,7 +92,6 @@ TEST(quotes_that_never_came_are_explained)
     ck_assert_ptr_nonnull(strstr(text_of(last_request("a"), "why"), "cancelled"));
     fake_qgs_close_all();
     rig_settle(&rig);
-    leave(a);
 }
 
 /* --- the front door --------------------------------------------------------------------------- */
@@ -135,8 +119,6 @@ static int ask_at_door(pid_t pid, uint64_t seed, bool good)
 /* A VMM that knows QGS alone has no name; what became of its requests is known all the same. */
 TEST(requests_at_the_front_door_are_explained)
 {
-    uint8_t error[256], tdreport[COCO_TDREPORT_SIZE];
-
     int fd = ask_at_door(4711, 1, true);
     rig_clock_us += 4600;
     fake_qgs_answer(0);
@@ -153,13 +135,7 @@ TEST(requests_at_the_front_door_are_explained)
     expect(request, "{'status':'EINVAL','why':'~no TDREPORT'}");
 
     fd = ask_at_door(4711, 3, true); /* an error, and the second try's */
-    size_t size = fake_qgs_make_error(0x12001, error, sizeof(error));
-    for (unsigned i = 1; i < 3; i++) {
-        fake_qgs_request(i, tdreport);
-        fake_qgs_send(i, error, size);
-        fake_qgs_close(i);
-        rig_settle(&rig);
-    }
+    qgs_refuses(1, 2);
     leave(fd);
     request = last_request("pid:4711");
     expect(request, "{'status':'EIO','qgsCode':73729}");
@@ -196,5 +172,4 @@ TEST(the_last_64_are_there_in_their_order)
         ck_assert_str_eq(text_of(request, "status"), i % 2 ? "OK" : "ENOSPC");
     }
     ck_assert_int_eq(number_of(get(answer, "vm"), "certs"), 100);
-    leave(a);
 }

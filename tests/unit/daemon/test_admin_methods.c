@@ -5,9 +5,6 @@
  */
 #include "admin/parts.h"
 #include "support.h"
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* From "name: type, name: type)" the names alone, with a space between; types may hold commas and
  * parentheses of their own. Returns behind the closing one. */

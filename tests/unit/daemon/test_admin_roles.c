@@ -4,11 +4,7 @@
  */
 #include "admin/parts.h"
 #include "admin_fixture.h"
-#include "base/sys.h"
-#include "observe/event.h"
-#include <errno.h>
 #include <grp.h>
-#include <stdlib.h>
 
 /* --- who the peer is -------------------------------------------------------------------------- */
 
@@ -95,7 +91,6 @@ TEST(users_and_groups_have_the_roles_that_they_are_given)
     n_groups = 65536; /* as many as there can be */
     groups[65535] = 80001;
     ck_assert_int_eq(role_now(), ADMIN_ROLE_READ);
-    rig_close(&rig);
 }
 
 TEST(root_and_its_own_user_may_do_everything)
@@ -108,7 +103,6 @@ TEST(root_and_its_own_user_may_do_everything)
     ck_assert_int_eq(role_now(), ADMIN_ROLE_OPERATE);
     become((uid_t)-1, (gid_t)-1);
     ck_assert_int_eq(role_now(), ADMIN_ROLE_NONE);
-    rig_close(&rig);
 }
 
 TEST(names_are_looked_up)
@@ -124,7 +118,6 @@ TEST(names_are_looked_up)
     ck_assert(!rig.admin.roles.grants[0].group);
     ck_assert_uint_eq(rig.admin.roles.grants[1].id, 0);
     ck_assert(rig.admin.roles.grants[1].group);
-    rig_close(&rig);
 }
 
 TEST(more_grants_than_there_is_room_for_are_left_out)
@@ -136,7 +129,6 @@ TEST(more_grants_than_there_is_room_for_are_left_out)
         sprintf(text + strlen(text), "%u ", 70000 + i);
     grant(text, "7", "");
     ck_assert_uint_eq(rig.admin.roles.n, ADMIN_GRANTS_MAX);
-    rig_close(&rig);
 }
 
 /* What the kernel says is what this process is. */
@@ -196,10 +188,8 @@ TEST(each_method_wants_its_role)
             ck_assert_msg(denied == (role < methods[i].role), "%s as %s: %s", methods[i].name,
                           admin_role_name(role), error);
         }
-        close(fd);
-        rig_settle(&rig);
+        rig_leave(&rig, fd);
     }
-    rig_close(&rig);
 }
 
 TEST(who_may_not_is_told_which_role_it_takes)
@@ -210,7 +200,6 @@ TEST(who_may_not_is_told_which_role_it_takes)
     expect(hear(fd), "{'error':'io.cocod.Admin.NotAllowed',"
                      "'parameters':{'role':'operate','uid':70001}}");
     ck_assert(!certs_status(rig.certs).updating);
-    end(fd);
 }
 
 /* A megabyte of JSON took 29 ms before anybody looked at who had sent it. The rest is not read. */
@@ -229,7 +218,6 @@ TEST_LOOP(a_long_call_of_who_may_bring_no_files_is_refused_before_it_is_read, 0,
     ck_assert(rig_closed(fd));
     ck_assert_uint_eq(rig.server->closed[CLOSE_REFUSED], 1);
     ck_assert_uint_eq(event_count(EVENT_PEER_DENIED), 1);
-    end(fd);
 }
 
 /* A value costs a hundred times its text. */
@@ -249,7 +237,6 @@ TEST_LOOP(many_values_are_for_who_may_bring_files, 0, 2)
     else
         ck_assert_ptr_null(reply);
     ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], _i ? 0 : 1);
-    end(fd);
 }
 
 /* One line a minute for each who tries, whatever he tries. */
@@ -269,8 +256,6 @@ TEST(who_may_not_is_told_of)
     rig_pass(&rig, 60u * 1000000u);
     call_error(other, "io.cocod.Admin.GetStatus");
     ck_assert_uint_eq(event_count(EVENT_PEER_DENIED), 3);
-    close(other);
-    end(fd);
 }
 
 TEST(a_role_that_is_taken_away_is_gone_for_open_connections)
@@ -279,7 +264,6 @@ TEST(a_role_that_is_taken_away_is_gone_for_open_connections)
     ck_assert_str_eq(call_error(fd, "io.cocod.Admin.GetStatus"), "");
     grant("", "", "");
     ck_assert_str_eq(call_error(fd, "io.cocod.Admin.GetStatus"), "io.cocod.Admin.NotAllowed");
-    end(fd);
 }
 
 /* --- the record ------------------------------------------------------------------------------- */
@@ -287,14 +271,10 @@ TEST(a_role_that_is_taken_away_is_gone_for_open_connections)
 static const char *field(const char *name)
 {
     const struct event_record *event = event_find(event_newest());
-    const char *p = event->fields;
-    size_t n = strlen(name);
 
     ck_assert_int_eq(event->id, EVENT_ADMIN_AUDIT);
-    for (size_t i = 0; i < event->n_fields; i++, p += strlen(p) + 1)
-        if (strncmp(p, name, n) == 0 && p[n] == '=')
-            return p + n + 1;
-    ck_abort_msg("there is no %s", name);
+    ck_assert_msg(rig_event_field(event, name) != NULL, "there is no %s", name);
+    return rig_event_field(event, name);
 }
 
 TEST(each_changing_call_is_recorded)
@@ -326,12 +306,10 @@ TEST(each_changing_call_is_recorded)
     say(fd, "{\"method\":\"io.cocod.Admin.GetStatus\"}");
     ck_assert_ptr_nonnull(hear(fd));
     ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 3);
-    close(fd); /* which ends the update */
-    rig_settle(&rig);
+    rig_leave(&rig, fd); /* which ends the update */
     ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 4);
     ck_assert_str_eq(field("COCO_METHOD"), "io.cocod.Admin.EndUpdate");
     rig_pass(&rig, 5u * 1000000u);
-    rig_close(&rig);
 }
 
 TEST(a_call_that_waits_is_recorded_when_it_is_answered)
@@ -347,7 +325,6 @@ TEST(a_call_that_waits_is_recorded_when_it_is_answered)
     ck_assert_str_eq(field("COCO_RESULT"), "ok");
     ck_assert_str_eq(field("COCO_ARGUMENTS"),
                      "{\"files\": [{\"name\": \"x\", \"data\": (4 bytes)}]}");
-    end(fd);
 }
 
 TEST(a_call_whose_caller_left_is_recorded_all_the_same)
@@ -365,5 +342,4 @@ TEST(a_call_whose_caller_left_is_recorded_all_the_same)
     ck_assert_ptr_nonnull(strstr(field("COCO_RESULT"), "closed before it was answered"));
     rig_await_worker(&rig);
     ck_assert_uint_eq(event_count(EVENT_ADMIN_AUDIT), 1);
-    end(fd);
 }

@@ -6,7 +6,6 @@
 #include "scarce.h"
 #include "store_admin.h"
 #include <json-c/json.h>
-#include <openssl/evp.h>
 #include <sys/stat.h>
 
 /* --- files ------------------------------------------------------------------------------------ */
@@ -50,7 +49,7 @@ static const char *results_of(const char *method, const struct chain_input *file
 }
 
 FIXTURE(.setup_once = make_pki, .teardown_once = free_pki, .setup = fixture_setup,
-        .timeout_s = 120);
+        .teardown = admin_teardown, .timeout_s = 120);
 
 /* --- Import, Verify, ListChains, GetChain, RemoveChain ---------------------------------------- */
 
@@ -78,7 +77,6 @@ TEST(chains_that_are_not_listed_are_counted)
         ck_assert_uint_eq(listed, STORE_CHAINS_MAX);
         ck_assert_int_eq(number_of(list, "leftOut"), (int64_t)(n + 1 - STORE_CHAINS_MAX));
     }
-    close_admin();
 }
 
 TEST(life_of_a_chain)
@@ -131,9 +129,6 @@ TEST(life_of_a_chain)
     expect_served("");
     expect_error("RemoveChain", key_parameter(key_of("3.0.8.115")), ADMIN "NoSuchChain", "key",
                  key_of("3.0.8.115"));
-    snp_pki_leaf_done(&leaf);
-    free_input(crl);
-    close_admin();
 }
 
 TEST(with_the_crl_in_the_table)
@@ -151,8 +146,6 @@ TEST(with_the_crl_in_the_table)
         struct json_object *last = at(answer, "certificates", 3);
         expect(last, "{'kind':'CRL','serial':'05'}");
     }
-    free_input(crl);
-    close_admin();
 }
 
 TEST(refusals_have_their_sentence)
@@ -165,8 +158,6 @@ TEST(refusals_have_their_sentence)
     struct json_object *answer = ask("Import", files_of(files, 3));
     const char *reason = text_of(at(answer, "results", 1), "reason");
     ck_assert_ptr_nonnull(strstr(reason, "serial 010001) was revoked by the CRL of ARK-Milan"));
-    free_input(crl);
-    close_admin();
 }
 
 /* Names are labels: nothing of that name is opened, and nothing is written under it. */
@@ -195,46 +186,24 @@ TEST(names_are_labels)
     expect_error("RemoveChain", "\"key\":null", INVALID, "parameter", "key");
     expect_error("GetChain", "\"key\":7", INVALID, "parameter", "key");
     expect_error("GetChain", "\"name\":\"x\"", INVALID, "parameter", "name");
-    close_admin();
 }
+
+#define DATA(base64) "\"files\":[{\"name\":\"a\",\"data\":\"" base64 "\"}]"
 
 TEST(what_is_no_list_of_files)
 {
     static const char *const bad[] = {
-        "",
-        "\"files\":null",
-        "\"files\":[]",
-        "\"files\":{}",
-        "\"files\":\"AA==\"",
-        "\"files\":[null]",
-        "\"files\":[\"AA==\"]",
-        "\"files\":[{}]",
-        "\"files\":[{\"name\":\"a\"}]",
-        "\"files\":[{\"data\":\"AA==\"}]",
-        "\"files\":[{\"name\":7,\"data\":\"AA==\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":null}]",
+        "", "\"files\":null", "\"files\":[]", "\"files\":{}", "\"files\":\"AA==\"",
+        "\"files\":[null]", "\"files\":[\"AA==\"]", "\"files\":[{}]",
+        "\"files\":[{\"name\":\"a\"}]", "\"files\":[{\"data\":\"AA==\"}]",
+        "\"files\":[{\"name\":7,\"data\":\"AA==\"}]", "\"files\":[{\"name\":\"a\",\"data\":null}]",
         "\"files\":[{\"name\":\"a\",\"data\":\"AA==\",\"mode\":420}]",
         "\"files\":[{\"name\":\"a\",\"data\":\"AA==\"},{\"name\":\"b\",\"data\":\"AA=\"}]",
         /* base64: RFC 4648 section 4, padded, canonical, nothing between, something in it */
-        "\"files\":[{\"name\":\"a\",\"data\":\"\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"A\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"AA\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"AAA\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"AB==\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"AAB=\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"A===\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"====\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"AA==AAAA\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"AAAA====\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"AAAA\\n\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"AA==\\n\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\" AAAA\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"AA\\nAA\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"AAA\\n\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"\\tAAA\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"AA-_\"}]",
-        "\"files\":[{\"name\":\"a\",\"data\":\"AA\\u00e9\"}]",
-    };
+        DATA(""), DATA("A"), DATA("AA"), DATA("AAA"), DATA("AB=="), DATA("AAB="), DATA("A==="),
+        DATA("===="), DATA("AA==AAAA"), DATA("AAAA===="), DATA("AAAA\\n"), DATA("AA==\\n"),
+        DATA(" AAAA"), DATA("AA\\nAA"), DATA("AAA\\n"), DATA("\\tAAA"), DATA("AA-_"),
+        DATA("AA\\u00e9")};
     static char many[8192];
     size_t used = (size_t)snprintf(many, sizeof(many), "\"files\":[");
 
@@ -252,7 +221,6 @@ TEST(what_is_no_list_of_files)
     ck_assert_uint_eq(count(ask("Import", many), "results"), 64);
     snprintf(many + used, sizeof(many) - used, ",{\"name\":\"a\",\"data\":\"AA==\"}]");
     expect_error("Import", many, INVALID, "parameter", "files");
-    close_admin();
 }
 
 /* Thousands of certificates in one call: the answer stays a message, and says what was left out. */
@@ -275,21 +243,15 @@ TEST(more_certificates_than_an_import_takes)
     ck_assert_uint_eq(count(answer, "results"), STORE_RESULTS_MAX);
     struct json_object *last = at(answer, "results", STORE_RESULTS_MAX - 1);
     ck_assert_ptr_nonnull(strstr(text_of(last, "reason"), "an import takes 511 certificates"));
-    close_admin();
 }
 
 TEST(without_a_store)
 {
-    struct snp_pki_leaf leaf = make_leaf(false, 8);
     struct chain_input file = ca(SNP_PKI_ARK);
-    char more[1024];
 
-    ck_assert_int_eq(snp_pki_write_dir(pki, &leaf, home), 0);
-    snprintf(more, sizeof(more), "chain = %s/vcek.der\nchain = %s/ask.der\nchain = %s/ark.der\n",
-             home, home, home);
     has_store = false;
 
-    open_admin(more);
+    open_admin(chain_of_files(8));
     expect_served("ARK VCEK ASK");
     expect_error("Import", files_of(&file, 1), ADMIN "NoStore", NULL, NULL);
     expect_error("Verify", files_of(&file, 1), ADMIN "NoStore", NULL, NULL);
@@ -297,8 +259,6 @@ TEST(without_a_store)
     expect_error("RemoveChain", key_parameter(key_of("3.0.8.115")), ADMIN "NoStore", NULL, NULL);
     expect_error("GetChain", key_parameter(key_of("3.0.8.115")), ADMIN "NoStore", NULL, NULL);
     ck_assert_str_eq(text_of(ask("GetChain", ""), "key"), key_of("3.0.8.115"));
-    snp_pki_leaf_done(&leaf);
-    close_admin();
 }
 
 /* Who asks and leaves: what has begun is done all the same. */
@@ -313,11 +273,10 @@ TEST(a_caller_that_leaves)
              files_of(&file, 1));
     rig_send(other, call, strlen(call) + 1);
     settle();
-    close(other);
+    rig_hang_up(other);
     await_worker();
     ck_assert_str_eq(results_of("Import", &file, 1), "ARK unchanged");
     ask("ListChains", "");
-    close_admin();
 }
 
 static struct ucred cred;
@@ -356,7 +315,7 @@ static unsigned good_calls(const int *fds, size_t n, char reason[128])
         } else {
             good++;
         }
-        close(fds[i]);
+        rig_hang_up(fds[i]);
     }
     return good;
 }
@@ -377,7 +336,6 @@ TEST(one_process_with_many_calls_has_four_that_wait)
     ck_assert_uint_le(good_calls(fds, 20, reason), 20);
     ck_assert_str_eq(reason,
                      "too many calls on the store wait already: [limits] store_jobs_per_account");
-    close_admin();
 }
 
 /* A user has seven eighths of 64; the last are for others. */
@@ -394,7 +352,6 @@ TEST(one_user_with_many_processes_leaves_calls_for_others)
     (void)good_calls(fds, 100, reason);
     ck_assert_str_eq(reason, "too many calls on the store wait already: [limits] store_jobs");
     ck_assert_uint_eq(good_calls(&other, 1, reason), 1);
-    close_admin();
 }
 
 /* 200 calls of 20 users wait when the firmware changes: they take the selection no place, and root
@@ -418,7 +375,6 @@ TEST(a_flood_of_calls_takes_no_chain_away)
     ck_assert_uint_eq(certs_status(cocod->certs).chain->key.tcb.snp, 9);
     ck_assert_uint_eq(good_calls(&root, 1, reason), 1);
     (void)good_calls(fds, 200, reason);
-    close_admin();
 }
 
 /* --- Preflight -------------------------------------------------------------------------------- */
@@ -483,8 +439,6 @@ TEST(preflight)
     ck_assert(!ready("\"tcb\":\"3.0.9.115\"", key_of("3.0.9.115"), "was revoked"));
     ck_assert(ready("\"tcb\":\"3.0.8.115\",\"signer\":\"VLEK\"",
                     "Milan/VLEK/CN=csp.example/3.0.8.115", NULL));
-    free_input(crl);
-    close_admin();
 }
 
 TEST(preflight_without_a_platform)
@@ -493,7 +447,6 @@ TEST(preflight_without_a_platform)
     ck_assert(!ready("\"tcb\":\"3.0.8.115\"", NULL, "the platform is not known"));
     ck_assert(!ready("\"tcb\":\"3.0.8.115\",\"product\":\"Milan\",\"signer\":\"VLEK\"",
                      "Milan/VLEK/-/3.0.8.115", "the store has no chain"));
-    close_admin();
 }
 
 /* --- memory ----------------------------------------------------------------------------------- */
@@ -522,7 +475,7 @@ TEST(out_of_memory_in_an_import)
         whole = !memory_failed();
         memory_back();
         if (rig_closed(admin)) {
-            close(admin);
+            rig_hang_up(admin);
             admin = connect_admin();
         }
         const char *results = results_of("Import", files, 4);
@@ -536,6 +489,4 @@ TEST(out_of_memory_in_an_import)
         close_admin();
     }
     ck_assert_int_gt(n, 50);
-    snp_pki_leaf_done(&leaf);
-    free_input(crl);
 }

@@ -4,27 +4,22 @@
  * wire.
  */
 #include "coco_limits.h"
-#include "rpc/vmm.h"
 #include "store_admin.h"
 #include <json-c/json.h>
 
 FIXTURE(.setup_once = make_pki, .teardown_once = free_pki, .setup = fixture_setup,
-        .timeout_s = 120);
+        .teardown = admin_teardown, .timeout_s = 120);
 
 /* --- updates ---------------------------------------------------------------------------------- */
 
 #define BEGIN_UPDATE "\"timeoutMs\":30000,\"reason\":\"test\""
 
-static int table_lock(short type, off_t start, off_t length)
+static int table_lock(short type, uint64_t start, uint64_t length)
 {
-    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
     char path[128];
 
     snprintf(path, sizeof(path), "%s/table", home);
-    int fd = open(path, (type == F_RDLCK ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
-    return fd;
+    return rig_lock_file(path, type, start, length);
 }
 
 TEST(an_update_from_begin_to_end)
@@ -71,8 +66,6 @@ TEST(an_update_from_begin_to_end)
     ck_assert_uint_eq(metrics.updates, 1);
     ck_assert_uint_eq(metrics.updates_forced, 0);
     expect_error("EndUpdate", "\"forced\":false,\"void\":[]", ADMIN "NotUpdating", NULL, NULL);
-    close(other);
-    close_admin();
 }
 
 TEST(updates_that_are_none)
@@ -93,7 +86,6 @@ TEST(updates_that_are_none)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         expect_error("BeginUpdate", bad[i][0], INVALID, "parameter", bad[i][1]);
     ck_assert_uint_eq(certs_status(cocod->certs).state, CERTS_SERVING);
-    close_admin();
 }
 
 /* Whoever still holds the lock when the update ends: TryAgain, and cocod goes on by itself. */
@@ -107,10 +99,8 @@ TEST(an_update_whose_command_still_runs)
                  "somebody else holds the write lock; the update ends by itself when it is gone");
     ck_assert_uint_eq(certs_get(cocod->certs, 4).status, COCO_EAGAIN);
     close(lock);
-    pass(SECOND);
-    await_worker();
+    pass_and_load(SECOND);
     expect_served("ARK VCEK ASK");
-    close_admin();
 }
 
 /* Its connection closes, or its time passes: it ends once nobody has the lock. */
@@ -122,18 +112,16 @@ TEST(an_update_that_nobody_ends)
         ask("BeginUpdate", BEGIN_UPDATE);
         int lock = table_lock(F_WRLCK, 0, 0);
         if (!by_time) {
-            close(admin);
+            rig_hang_up(admin);
             admin = connect_admin();
         }
         pass(60u * SECOND);
         ck_assert_uint_eq(certs_get(cocod->certs, 4).status, COCO_EAGAIN);
         close(lock);
-        pass(SECOND);
-        await_worker();
+        pass_and_load(SECOND);
         expect_served("ARK VCEK ASK");
     }
     expect_error("EndUpdate", "\"forced\":false,\"void\":[]", ADMIN "NotUpdating", NULL, NULL);
-    close_admin();
 }
 
 /* Went on although a VM held its lease: said, counted, and sessions are served at once. */
@@ -152,10 +140,8 @@ TEST(a_forced_update)
     pass(6u * SECOND);
     expect_problem("is not given back");
     close(lease);
-    pass(2u * SECOND);
-    await_worker();
+    pass_and_load(2u * SECOND);
     expect_served("ARK VCEK ASK"); /* the file followed */
-    close_admin();
 }
 
 /* --- LeaseHolders ----------------------------------------------------------------------------- */
@@ -163,16 +149,12 @@ TEST(a_forced_update)
 static int session(struct coco_hello_reply *ret)
 {
     static struct rig_message message;
-    struct coco_hello hello = {.version_min = 1,
-                               .version_max = 1,
-                               .features = COCO_FEATURE_LEASE,
-                               .vm_name = "vm-17"};
-    uint8_t payload[COCO_HELLO_SIZE], frame[256];
-    int fd = connect_to(&vmm_dialect, &cocod->vmm);
+    struct coco_hello hello = {.features = COCO_FEATURE_LEASE, .vm_name = "vm-17"};
+    uint8_t frame[256];
+    int fd = rig_keep(rig_adopt(cocod->server, &vmm_dialect, &cocod->vmm, NULL));
 
     memset(hello.vm_uuid, 0x5a, sizeof(hello.vm_uuid));
-    coco_hello_encode(&hello, payload);
-    rig_send(fd, frame, rig_frame(frame, COCO_HELLO, 1, 0, payload, sizeof(payload)));
+    rig_send(fd, frame, rig_hello_frame(frame, hello));
     settle();
     rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_OK);
     ck_assert_int_eq(coco_hello_reply_decode(message.payload, message.header.length, ret), 0);
@@ -189,7 +171,7 @@ TEST(who_holds_leases)
     import_chains(false);
     ck_assert_uint_eq(count(ask("LeaseHolders", ""), "holders"), 0);
 
-    int vm = session(&hello);
+    (void)session(&hello);
     int of_vm = table_lock(F_RDLCK, (off_t)hello.lease_base + 3, 1);
     int of_reader = table_lock(F_RDLCK, 0, 16384); /* a VMM that reads the file */
     ask("LeaseHolders", "");
@@ -214,6 +196,4 @@ TEST(who_holds_leases)
     close(of_vm);
     close(of_reader);
     ck_assert_uint_eq(count(ask("LeaseHolders", ""), "holders"), 0);
-    close(vm);
-    close_admin();
 }

@@ -4,19 +4,7 @@
  * virtual clock, and looked for among the events.
  */
 #include "admin_fixture.h"
-#include "base/sys.h"
-#include "config/config.h"
-#include "observe/event.h"
-#include "observe/metrics.h"
-#include "status.h"
-#include "world.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-
-#define S 1000000u
-
-static struct world world;
+#include "broker_fixture.h"
 
 /* --- events that were told ------------------------------------------------------------------- */
 
@@ -33,14 +21,10 @@ static const struct event_record *newest(enum event_id id)
 
 static const char *field(enum event_id id, const char *name)
 {
-    const struct event_record *event = newest(id);
-    const char *p = event->fields;
-    size_t n = strlen(name);
+    const char *value = rig_event_field(newest(id), name);
 
-    for (size_t i = 0; i < event->n_fields; i++, p += strlen(p) + 1)
-        if (strncmp(p, name, n) == 0 && p[n] == '=')
-            return p + n + 1;
-    ck_abort_msg("%s has no %s", event_kind(id)->name, name);
+    ck_assert_msg(value != NULL, "%s has no %s", event_kind(id)->name, name);
+    return value;
 }
 
 static uint64_t told(enum event_id id)
@@ -53,46 +37,27 @@ static uint64_t told(enum event_id id)
 static void open_world(const char *text)
 {
     event_reset();
-    world_open(&world, text);
-    world_pass(&world, 31 * S);
+    open_with(text);
 }
 
-static struct world_client *vm(uid_t uid, int number)
+static void alarms_teardown(void)
 {
-    struct world_client *client = world_connect_as(&world, uid, (pid_t)number);
-
-    ck_assert_ptr_nonnull(client);
-    world_hello(&world, client, 0);
-    return client;
+    teardown();
+    broker_teardown();
 }
 
-static void ask(struct world_client *client, uint64_t seed)
-{
-    world_quote_get(client, seed, true, 20000, COCO_QUOTE_MAX);
-    world_send(&world, client, SIZE_MAX);
-    world_settle(&world);
-}
-
-/* Answers whatever has arrived. */
-static void answer_all(enum world_answer answer)
-{
-    for (int i = 0; i < WORLD_EXCHANGES; i++)
-        if (world.exchanges[i].fd >= 0)
-            (void)world_qgs_answer(&world, &world.exchanges[i], answer);
-    world_settle(&world);
-}
-
-FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .timeout_s = 120);
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .teardown = alarms_teardown,
+        .timeout_s = 120);
 
 TEST(a_quoting_service_that_dies_and_comes_back)
 {
-    open_world("[quotes]\nqgs = unix:/run/one\nqgs = unix:/run/two\n");
+    open_world("qgs = unix:/run/one\nqgs = unix:/run/two\n");
     struct world_client *client = vm(1000, 1);
     world.connect_error = ECONNREFUSED;
     world.dead_path = "/run/one";
     for (uint64_t i = 0; i < 4; i++) {
-        ask(client, i);
-        answer_all(WORLD_QUOTE);
+        ask(client, i, 20000);
+        answer_all();
         world_pass(&world, S);
         world_receive(&world, client);
     }
@@ -103,7 +68,7 @@ TEST(a_quoting_service_that_dies_and_comes_back)
     ck_assert_uint_eq(told(EVENT_DEGRADED), 1);
     world.dead_path = NULL;
     for (uint64_t i = 10; i < 14; i++) {
-        ask(client, i);
+        ask(client, i, 20000);
         world_pass(&world, S);
         world_receive(&world, client);
     }
@@ -116,39 +81,37 @@ TEST(a_quoting_service_that_dies_and_comes_back)
     world_pass(&world, 10 * S);
     ck_assert_uint_eq(told(EVENT_QGS_UP), 1);
     ck_assert_uint_eq(told(EVENT_BREAKER_CLOSED), 2);
-    ask(client, 20);
-    answer_all(WORLD_QUOTE);
+    ask(client, 20, 20000);
+    answer_all();
     world_receive(&world, client);
     world_pass(&world, 70 * S);
     ck_assert_uint_eq(told(EVENT_DEGRADED), 1);
     ck_assert_uint_eq(told(EVENT_HEALTHY), 1);
-    world_close(&world);
 }
 
 TEST(a_quote_that_is_anothers)
 {
-    open_world("[quotes]\nqgs = unix:/run/one\n");
+    open_world("qgs = unix:/run/one\n");
     struct world_client *client = vm(1000, 7);
-    ask(client, 1);
-    answer_all(WORLD_OTHER_QUOTE);
+    ask(client, 1, 20000);
+    answer(WORLD_OTHER_QUOTE);
     world_receive(&world, client);
     ck_assert_uint_eq(told(EVENT_QUOTE_NOT_BOUND), 1);
     ck_assert_str_eq(field(EVENT_QUOTE_NOT_BOUND, "COCO_QGS"), "unix:/run/one");
     ck_assert_str_eq(field(EVENT_QUOTE_NOT_BOUND, "PEER_UID"), "1000");
-    world_close(&world);
 }
 
 TEST(a_vm_that_is_over_its_limits)
 {
-    open_world("[quotes]\nqgs = unix:/run/one\n[limits]\nrequests_per_account = 2\n"
+    open_world("qgs = unix:/run/one\n[limits]\nrequests_per_account = 2\n"
                "peers_per_account = 3\n");
     struct world_client *client = vm(1000, 7), *other = vm(1000, 8);
     for (uint64_t i = 0; i < 5; i++)
-        ask(client, i);
+        ask(client, i, 20000);
     ck_assert_uint_eq(told(EVENT_PEER_LIMIT), 1); /* once a minute, however often */
     ck_assert_str_eq(field(EVENT_PEER_LIMIT, "COCO_LIMIT"), "requests_per_account");
     for (uint64_t i = 0; i < 3; i++)
-        ask(other, 10 + i);
+        ask(other, 10 + i, 20000);
     ck_assert_uint_eq(told(EVENT_PEER_LIMIT), 2); /* another one is another one */
     world_pass(&world, 61 * S);
     ck_assert_ptr_nonnull(world_connect_as(&world, 1000, 7));
@@ -156,19 +119,17 @@ TEST(a_vm_that_is_over_its_limits)
     ck_assert_ptr_null(world_connect_as(&world, 1000, 7));
     ck_assert_uint_eq(told(EVENT_PEER_LIMIT), 3);
     ck_assert_str_eq(field(EVENT_PEER_LIMIT, "COCO_LIMIT"), "peers_per_account");
-    world_close(&world);
 }
 
 TEST(a_host_that_is_full)
 {
-    open_world("[quotes]\nqgs = none\n[limits]\npeers = 2\n");
+    open_world("qgs = none\n[limits]\npeers = 2\n");
     ck_assert_ptr_nonnull(world_connect_as(&world, 1000, 1));
     ck_assert_ptr_nonnull(world_connect_as(&world, 1000, 2));
     for (int i = 3; i < 20; i++)
         ck_assert_ptr_null(world_connect_as(&world, 1000, i));
     ck_assert_uint_eq(told(EVENT_PEER_LIMIT), 1);
     ck_assert_str_eq(field(EVENT_PEER_LIMIT, "COCO_LIMIT"), "peers");
-    world_close(&world);
 }
 
 TEST(a_configuration_that_is_refused_degrades_until_a_good_one)
@@ -192,7 +153,6 @@ TEST(a_configuration_that_is_refused_degrades_until_a_good_one)
     world_pass(&world, 2 * S);
     ck_assert_uint_eq(told(EVENT_DEGRADED), 2);
     ck_assert_ptr_nonnull(strstr(newest(EVENT_DEGRADED)->sentence, "[metrics] listen"));
-    world_close(&world);
 }
 
 /* --- certificates ---------------------------------------------------------------------------- */
@@ -200,26 +160,16 @@ TEST(a_configuration_that_is_refused_degrades_until_a_good_one)
 TEST(a_lease_that_blocks_an_update_names_its_vm)
 {
     struct coco_hello_reply hello;
-    struct rig_message message;
-    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
 
     setup();
-
     rig_open(&rig, &options);
     int vmm = rig_connect(&rig, &vmm_dialect, &rig.vmm, NULL), fd = connect_admin();
-    struct coco_hello ask = {.version_min = 1,
-                             .version_max = 1,
-                             .features = COCO_FEATURE_LEASE,
-                             .vm_name = "db-7"};
-    uint8_t payload[COCO_HELLO_SIZE];
-    coco_hello_encode(&ask, payload);
-    rig_call(&rig, vmm, COCO_HELLO, 1, payload, sizeof(payload));
-    rig_expect(vmm, &message, COCO_HELLO_REPLY, 1, COCO_OK);
-    ck_assert_int_eq(coco_hello_reply_decode(message.payload, COCO_HELLO_REPLY_SIZE, &hello), 0);
-    ck_assert_int_ge(message.passed_fd, 0);
-    lock.l_start = (off_t)hello.lease_base + 3;
-    ck_assert_int_eq(fcntl(message.passed_fd, F_OFD_SETLK, &lock), 0);
-
+    int lease = rig_keep(
+        rig_say_hello(&rig, vmm,
+                      (struct coco_hello){.features = COCO_FEATURE_LEASE, .vm_name = "db-7"},
+                      COCO_OK, &hello));
+    ck_assert_int_ge(lease, 0);
+    ck_assert_int_eq(rig_lock(lease, F_RDLCK, hello.lease_base + 3, 1), 0);
     say(fd, "{\"method\":\"io.cocod.Admin.BeginUpdate\",\"parameters\":{\"timeoutMs\":60000,"
             "\"reason\":\"firmware\"}}");
     rig_pass(&rig, options.certs.drain_timeout_us - S);
@@ -233,9 +183,6 @@ TEST(a_lease_that_blocks_an_update_names_its_vm)
     rig_pass(&rig, 60 * S);
     ck_assert_uint_eq(told(EVENT_UPDATE_TIMEOUT), 1);
     ck_assert_str_eq(field(EVENT_UPDATE_TIMEOUT, "COCO_REASON"), "firmware");
-    close(message.passed_fd);
-    close(vmm);
-    end(fd);
 }
 
 TEST(a_forced_update_names_the_vms)
@@ -258,7 +205,6 @@ TEST(a_forced_update_names_the_vms)
         "{\"method\":\"io.cocod.Admin.EndUpdate\",\"parameters\":{\"forced\":true,\"void\":[]}}");
     ck_assert_uint_eq(told(EVENT_UPDATE_FORCED), 3);
     rig_await_worker(&rig);
-    end(fd);
 }
 
 TEST(a_platform_without_its_chain)
@@ -276,6 +222,7 @@ TEST(a_platform_without_its_chain)
     snprintf(config, sizeof(config), "Milan/VCEK/%s/3.0.8.115", chip);
     ck_assert_str_eq(field(EVENT_CHAIN_MISMATCH, "COCO_KEY"), config);
     cocod_free(world.cocod);
+    world.cocod = NULL;
     event_base_free(world.base);
     sys = sys_real;
 }
@@ -283,13 +230,10 @@ TEST(a_platform_without_its_chain)
 TEST(a_chain_that_is_refused_and_a_good_one)
 {
     struct certs_options next;
-    static char *none[] = {(char *)"/nonexistent/chain.pem"};
 
     setup();
     next = options.certs;
-    options.certs.n_chain = 1;
-    options.certs.chain = none;
-
+    rig_chain_file(&options.certs, "/nonexistent/chain.pem");
     rig_open(&rig, &options);
     ck_assert_uint_eq(told(EVENT_CHAIN_REFUSED), 1);
     ck_assert_uint_eq(told(EVENT_CHAIN_SERVED), 0);
@@ -298,5 +242,4 @@ TEST(a_chain_that_is_refused_and_a_good_one)
     ck_assert_uint_eq(told(EVENT_CHAIN_SERVED), 1);
     ck_assert_int_eq(strncmp(field(EVENT_CHAIN_SERVED, "COCO_KEY"), "Milan/VCEK/", 11), 0);
     ck_assert_uint_gt(strtoul(field(EVENT_CHAIN_SERVED, "COCO_TABLE_BYTES"), NULL, 10), 24);
-    rig_close(&rig);
 }

@@ -58,18 +58,9 @@ TEST(what_the_socket_does_not_take_follows)
     expect_request_and_answer();
 }
 
-static ssize_t broken_sendmsg(int fd, const struct msghdr *msg, int flags)
-{
-    (void)fd;
-    (void)msg;
-    (void)flags;
-    errno = EPIPE;
-    return -1;
-}
-
 TEST(a_connection_that_breaks_while_sending)
 {
-    sys.sendmsg = broken_sendmsg;
+    REFUSE(sendmsg, EPIPE);
     start();
     expect(EXCHANGE_BROKEN, EPIPE, "sending to QGS failed: ");
 }
@@ -171,20 +162,10 @@ TEST_LOOP(the_answer_breaks_off, 0, 8)
     expect(EXCHANGE_BROKEN, 0, text);
 }
 
-static ssize_t failing_recv(int fd, void *buf, size_t size, int flags)
-{
-    (void)fd;
-    (void)buf;
-    (void)size;
-    (void)flags;
-    errno = ENETDOWN;
-    return -1;
-}
-
 TEST(receiving_fails)
 {
     start_and_take();
-    sys.recv = failing_recv;
+    REFUSE(recv, ENETDOWN);
     fake_qgs_send(0, "x", 1);
     expect(EXCHANGE_BROKEN, ENETDOWN, strerror(ENETDOWN));
 }

@@ -3,7 +3,6 @@
  * Connecting to QGS: where it is, how that fails, and how many exchanges there are at once.
  */
 #include "backend_fixture.h"
-#include "scarce.h"
 
 FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 60);
 
@@ -59,36 +58,20 @@ TEST(connecting_to_what_is_really_not_there)
     close(fd);
 }
 
-static int no_socket(int domain, int type, int protocol)
-{
-    (void)domain;
-    (void)type;
-    (void)protocol;
-    errno = EMFILE;
-    return -1;
-}
-
 TEST(no_descriptor_for_a_connection)
 {
-    sys.socket = no_socket;
+    REFUSE(socket, EMFILE);
     start();
     expect(EXCHANGE_MEMORY, EMFILE, "cannot connect");
     ck_assert_uint_eq(fake_qgs_connects, 0);
 }
 
-static int slow_fd = -1;
-
 /* As vsock connects: later, from the loop. */
 static int slow_connect(int fd, const struct sockaddr *addr, socklen_t size)
 {
-    int pair[2];
-
     (void)addr;
     (void)size;
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    ck_assert_int_eq(dup3(pair[0], fd, O_CLOEXEC), fd);
-    close(pair[0]);
-    slow_fd = fake_qgs_fds[fake_qgs_n++] = pair[1];
+    fake_qgs_fds[fake_qgs_n++] = rig_accept(fd);
     errno = EINPROGRESS;
     return -1;
 }
@@ -196,7 +179,7 @@ TEST(the_end_of_one_may_start_the_next)
     /* Also where it fails at once: no recursion, the loop goes on. */
     n_chained = 1000;
     n_done = 0;
-    sys.socket = no_socket;
+    REFUSE(socket, EMFILE);
     ck_assert_int_eq(backend_start(backend, message, sizeof(message), start_another, NULL), 0);
     for (int i = 0; i < 1100; i++)
         settle();

@@ -3,16 +3,8 @@
  * The certificate service: what is served at the start and after each kind of reload. How it waits
  * for leases and firmware updates is in test_certs_lock.c.
  */
-#include "certs/platform.h"
 #include "certs_fixture.h"
-#include "observe/event.h"
 #include "scarce.h"
-
-static void teardown(void)
-{
-    if (rig.base)
-        rig_close(&rig);
-}
 
 FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
         .teardown = teardown, .timeout_s = 60);
@@ -153,19 +145,16 @@ TEST(without_a_chain_there_is_no_service)
 /* cocod starts, says so, and serves the empty table. */
 TEST_LOOP(a_chain_that_cannot_be_served_is_the_empty_table_and_a_problem, 0, 3)
 {
-    static char *files[1];
-    char missing[160];
+    char missing[180];
 
     snprintf(missing, sizeof(missing), "%s.missing", bad_path);
-    files[0] = _i == 0 ? missing : bad_path;
     if (_i == 2)
         ck_assert_int_eq(truncate(bad_path, CHAIN_FILE_MAX + 1), 0);
-    options.certs.n_chain = 1;
-    options.certs.chain = files;
+    rig_chain_file(&options.certs, _i == 0 ? missing : bad_path);
     rig_open(&rig, &options);
     expect_empty();
     ck_assert_uint_eq(n_problems(), 1);
-    ck_assert(has_problem(files[0])); /* names the file */
+    ck_assert(has_problem(options.certs.chain[0])); /* names the file */
     ck_assert(has_problem("(the empty table is served)"));
     ck_assert(_i != 0 || has_problem(strerror(ENOENT)));
     ck_assert(_i != 2 || has_problem("larger than"));
@@ -197,11 +186,7 @@ TEST(a_root_file_that_cannot_be_read_is_a_problem)
 /* The operator's choice: a guest without a chain must not attest. */
 TEST(missing_chain_refuse_is_eio)
 {
-    static char *files[1];
-
-    files[0] = bad_path;
-    options.certs.n_chain = 1;
-    options.certs.chain = files;
+    rig_chain_file(&options.certs, bad_path);
     options.certs.refuse_missing = true;
     rig_open(&rig, &options);
     for (uint64_t npages = 0; npages < 3; npages++) {
@@ -291,12 +276,9 @@ TEST(a_problem_ends_also_where_the_chain_is_the_old_one_again)
 
 TEST(from_nothing_to_a_chain_and_back)
 {
-    static char *files[1];
     struct certs_options none = {.n_chain = 0};
 
-    files[0] = bad_path;
-    options.certs.n_chain = 1;
-    options.certs.chain = files;
+    rig_chain_file(&options.certs, bad_path);
     rig_open(&rig, &options);
     expect_empty();
     reload(2, NULL);
@@ -329,14 +311,11 @@ TEST(a_service_that_begins_at_a_reload)
 TEST(reloads_that_overtake_each_other)
 {
     struct certs_options next = options.certs;
-    static char *files[1];
 
     open_certs(0);
     rig_chain(&next, 1);
     certs_reload(rig.certs, &next);
-    files[0] = bad_path;
-    next.n_chain = 1;
-    next.chain = files;
+    rig_chain_file(&next, bad_path);
     certs_reload(rig.certs, &next);
     rig_chain(&next, 2);
     certs_reload(rig.certs, &next);
@@ -420,49 +399,43 @@ static int slow_lock(int fd, int cmd, struct flock *lock)
     return sys_real.ofd_lock(fd, cmd, lock);
 }
 
+static int lease_fd;
+static uint64_t lease_base;
+
+static void open_lease(void)
+{
+    event_reset();
+    open_certs(0);
+    lease_fd = rig_keep(certs_open_lease(rig.certs, &lease_base));
+    ck_assert_int_ge(lease_fd, 0);
+}
+
+/* So many bytes from there on, and no others. */
+static void keep_locks(uint64_t first, unsigned n)
+{
+    ck_assert_int_eq(rig_lock(lease_fd, F_UNLCK, 0, 0), 0);
+    for (unsigned i = 0; i < n; i++)
+        ck_assert_int_eq(rig_lock(lease_fd, F_RDLCK, first + 2u * (uint64_t)i, 1), 0);
+}
+
 TEST(looking_for_holders_is_bounded_in_time_and_number)
 {
-    struct flock byte = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
     static struct certs_holder holders[CERTS_HOLDERS_MAX];
-    uint64_t base;
 
-    open_certs(0);
-    int fd = certs_open_lease(rig.certs, &base);
-    for (unsigned i = 0; i < 2000; i++) {
-        byte.l_start = (off_t)(base + 2u * (uint64_t)i);
-        ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &byte), 0);
-    }
+    open_lease();
+    keep_locks(lease_base, 2000);
     ck_assert_uint_eq(certs_holders(rig.certs, holders, CERTS_HOLDERS_MAX), CERTS_HOLDERS_MAX);
     sys.ofd_lock = slow_lock;
     n_looks = 0;
     ck_assert_uint_eq(certs_holders(rig.certs, holders, CERTS_HOLDERS_MAX), 1);
     ck_assert_uint_eq(n_looks, 1);
-    close(fd);
-}
-
-static void keep_locks(int fd, uint64_t base, unsigned n)
-{
-    struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
-
-    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &all), 0);
-    for (unsigned i = 0; i < n; i++) {
-        struct flock byte = {.l_type = F_RDLCK,
-                             .l_whence = SEEK_SET,
-                             .l_start = (off_t)(base + 2u * (uint64_t)i),
-                             .l_len = 1};
-        ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &byte), 0);
-    }
 }
 
 /* The kernel bounds them not, and says to root alone whose they are. */
 TEST(locks_that_somebody_keeps_by_the_hundred_are_told)
 {
-    uint64_t base;
-
-    event_reset();
-    open_certs(0);
-    int fd = certs_open_lease(rig.certs, &base);
-    keep_locks(fd, base, 2000);
+    open_lease();
+    keep_locks(lease_base, 2000);
     rig_pass(&rig, 61 * SECOND); /* they may be leases */
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 0);
     rig_pass(&rig, 60 * SECOND);
@@ -470,24 +443,19 @@ TEST(locks_that_somebody_keeps_by_the_hundred_are_told)
     ck_assert(certs_status(rig.certs).flooded);
     rig_pass(&rig, 600 * SECOND);
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 1);
-    keep_locks(fd, base, 0);
+    keep_locks(lease_base, 0);
     rig_pass(&rig, 61 * SECOND);
     ck_assert(!certs_status(rig.certs).flooded);
-    keep_locks(fd, base, 2000);
+    keep_locks(lease_base, 2000);
     rig_pass(&rig, 121 * SECOND);
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 2);
-    close(fd);
 }
 
 /* What was seen of locks was forgotten when an update began. */
 TEST(an_update_a_minute_does_not_hide_a_lock_flood)
 {
-    uint64_t base;
-
-    event_reset();
-    open_certs(0);
-    int fd = certs_open_lease(rig.certs, &base);
-    keep_locks(fd, base, 2000);
+    open_lease();
+    keep_locks(lease_base, 2000);
     for (unsigned i = 0; i < 5; i++) {
         ck_assert_int_eq(certs_update_begin(rig.certs, 10 * SECOND, "test"), 0);
         certs_update_abandon(rig.certs);
@@ -496,37 +464,26 @@ TEST(an_update_a_minute_does_not_hide_a_lock_flood)
     }
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 1);
     ck_assert(certs_status(rig.certs).flooded);
-    close(fd);
 }
 
 /* As many as that, but each minute others. */
 TEST(leases_that_come_and_go_are_no_flood)
 {
-    uint64_t base;
-
-    event_reset();
-    open_certs(0);
-    int fd = certs_open_lease(rig.certs, &base);
+    open_lease();
     for (unsigned i = 0; i < 5; i++) {
-        keep_locks(fd, base + 4096u * (uint64_t)i, 200);
+        keep_locks(lease_base + 4096u * (uint64_t)i, 200);
         rig_pass(&rig, 60 * SECOND);
     }
     ck_assert_uint_eq(event_count(EVENT_LOCK_FLOOD), 0);
     ck_assert(!certs_status(rig.certs).flooded);
-    close(fd);
 }
 
 /* While an update waits, cocod looks for its write lock among all locks: every 20 ms for 7 ms each
  * was a third of the loop's time. */
 TEST(slow_looks_for_an_updater_leave_the_loop_its_time)
 {
-    struct flock byte = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
-    uint64_t base;
-
-    open_certs(0);
-    int fd = certs_open_lease(rig.certs, &base);
-    byte.l_start = (off_t)base;
-    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &byte), 0);
+    open_lease();
+    ck_assert_int_eq(rig_lock(lease_fd, F_RDLCK, lease_base, 1), 0);
     ck_assert_int_eq(certs_update_begin(rig.certs, 60 * SECOND, "test"), 0);
     sys.ofd_lock = slow_lock;
     n_looks = 0;
@@ -534,7 +491,6 @@ TEST(slow_looks_for_an_updater_leave_the_loop_its_time)
     ck_assert_uint_gt(n_looks, 10);
     ck_assert_uint_le(n_looks * 7000u, SECOND);
     sys.ofd_lock = sys_real.ofd_lock;
-    close(fd);
 }
 
 /* --- life ------------------------------------------------------------------------------------ */

@@ -93,27 +93,13 @@ static void told(void *data, int result)
     *(int *)data = result;
 }
 
-static bool try_lock(void)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-
-    fw.lock_fd = open(table_path, O_RDWR | O_CLOEXEC);
-    if (fcntl(fw.lock_fd, F_OFD_SETLK, &lock) == 0)
-        return true;
-    close(fw.lock_fd);
-    fw.lock_fd = -1;
-    return false;
-}
-
 /* As cococtl certs rotate does: a command that takes a while, and changes the TCB. */
 static void begin_update(void)
 {
-    static const uint8_t zeros[COCO_SNP_EMPTY_TABLE_SIZE];
-
     ck_assert_int_eq(certs_update_begin(rig.certs, 30u * SECOND, "a test"), 0);
     platform_settle();
-    ck_assert(try_lock()); /* between exits nobody has a lease */
-    ck_assert_int_eq(pwrite(fw.lock_fd, zeros, sizeof(zeros), 0), sizeof(zeros));
+    fw.lock_fd = rig_lock_file(table_path, F_WRLCK, 0, 0); /* between exits nobody has a lease */
+    rig_empty_file(fw.lock_fd);
     fw.which ^= 1;
     set_host("tcb", fw.which ? "3.0.9.115" : "3.0.8.115");
     snp_firmware_use_leaf(fw.firmware, &fw.leaf[fw.which], fw.tcb[fw.which]);
@@ -169,7 +155,7 @@ static uint64_t on_clock(void *userdata)
 static int on_connect(void *userdata)
 {
     (void)userdata;
-    return rig_connect(&rig, &vmm_dialect, &rig.vmm, NULL);
+    return rig_adopt(rig.server, &vmm_dialect, &rig.vmm, NULL); /* the library closes it */
 }
 
 static void vm_init(struct vm *vm, uint64_t first_us)

@@ -3,7 +3,6 @@
  * Administrators' work on the store: whose turn it is, how much may wait, and what becomes of that
  * which nobody waits for any more. The worker is kept busy by the test.
  */
-#include "base/worker.h"
 #include "store_fixture.h"
 #include <semaphore.h>
 
@@ -21,15 +20,16 @@ static void held_done(struct work *work)
     (void)work;
 }
 
+static char told[1024]; /* the uids of jobs in the order of their ends, one letter each */
+
 /* What is submitted from now on waits for open_gate(). */
 static void close_gate(void)
 {
+    told[0] = 0;
     ck_assert_int_eq(sem_init(&gate, 0, 0), 0);
     held = (struct work){.run = hold, .done = held_done};
     ck_assert_int_eq(worker_submit(cocod->worker, &held), 0);
 }
-
-static char told[1024]; /* the uids of jobs in the order of their ends, one letter each */
 
 static void on_told(struct certs_job *job)
 {
@@ -59,12 +59,12 @@ static void open_gate(void)
     sem_destroy(&gate);
 }
 
-FIXTURE(.setup_once = make_pki, .teardown_once = free_pki, .setup = fixture_setup, .timeout_s = 60);
+FIXTURE(.setup_once = make_pki, .teardown_once = free_pki, .setup = fixture_setup,
+        .teardown = teardown, .timeout_s = 60);
 
 TEST(jobs_take_turns_by_user)
 {
     start(milan("3.0.8.115", ""));
-    told[0] = 0;
     close_gate();
     for (pid_t i = 0; i < 6; i++)
         ck_assert_int_eq(list_as(1000, i, NULL), 0);
@@ -73,7 +73,6 @@ TEST(jobs_take_turns_by_user)
     ck_assert_int_eq(list_as(1002, 200, NULL), 0);
     open_gate();
     ck_assert_str_eq(told, "abcababaaa");
-    stop();
 }
 
 TEST(an_account_and_all_have_their_limits_and_root_one_of_its_own)
@@ -83,7 +82,6 @@ TEST(an_account_and_all_have_their_limits_and_root_one_of_its_own)
 
     start(milan("3.0.8.115", ""));
     c = cocod->config;
-    told[0] = 0;
     close_gate();
     for (; n < c->limits_store_jobs - c->limits_store_jobs / 8; n++)
         ck_assert_int_eq(list_as(1000, 1 + (pid_t)(n / c->limits_store_jobs_per_account), NULL), 0);
@@ -101,7 +99,6 @@ TEST(an_account_and_all_have_their_limits_and_root_one_of_its_own)
     open_gate();
     ck_assert_uint_eq(strlen(told), n);
     ck_assert_uint_eq(cocod->server->accounts.held[CHARGE_JOBS], 0);
-    stop();
 }
 
 TEST(a_job_that_nobody_waits_for_holds_no_place)
@@ -109,7 +106,6 @@ TEST(a_job_that_nobody_waits_for_holds_no_place)
     struct certs_job *jobs[3], *begun; /* [limits] store_jobs_per_account */
 
     start(milan("3.0.8.115", ""));
-    told[0] = 0;
     close_gate();
     ck_assert_int_eq(list_as(1000, 1, &begun), 0);
     for (unsigned round = 0; round < 100; round++) {
@@ -123,16 +119,13 @@ TEST(a_job_that_nobody_waits_for_holds_no_place)
     ck_assert_int_eq(list_as(1001, 2, NULL), 0);
     open_gate();
     ck_assert_str_eq(told, "b");
-    stop();
 }
 
 /* As many jobs as may wait are waiting, and the platform is read: it waits for one of them. */
 TEST(a_selection_waits_for_one_job)
 {
-    start(milan("3.0.8.115", "missing_chain = refuse\n"));
-    import_chains(false);
+    start_with_chains(milan("3.0.8.115", "missing_chain = refuse\n"));
     expect_served("ARK VCEK ASK");
-    told[0] = 0;
     close_gate();
     for (unsigned i = 0; i < cocod->config->limits_store_jobs; i++)
         ck_assert_int_eq(list_as(1000 + i, 1, NULL), 0);
@@ -147,14 +140,12 @@ TEST(a_selection_waits_for_one_job)
         await_worker();
     ck_assert_uint_eq(strlen(told), cocod->config->limits_store_jobs);
     sem_destroy(&gate);
-    stop();
 }
 
 /* The daemon stops while they wait. */
 TEST(a_stop_drops_what_waits)
 {
     start(milan("3.0.8.115", ""));
-    told[0] = 0;
     close_gate();
     for (pid_t i = 0; i < 10; i++)
         ck_assert_int_eq(list_as(1000, i, NULL), 0);

@@ -5,33 +5,22 @@
  * locks look at.
  */
 #include "certs_fixture.h"
-
-/* --- locks of others ------------------------------------------------------------------------- */
-
-static int take_lock(short type, off_t first, off_t length)
-{
-    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = length};
-    int fd = open(table_path, type == F_RDLCK ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CLOEXEC);
-
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
-    return fd;
-}
-
-static int take_lease(void)
-{
-    return take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
-}
-
-static int take_update(void)
-{
-    return take_lock(F_WRLCK, 0, 0);
-}
+#include "scarce.h"
 
 static void make_table_file(void)
 {
     test_write_file(table_path, "", 0);
     ck_assert_int_eq(chmod(table_path, 0644), 0);
+}
+
+static int take_lease(void)
+{
+    return rig_lock_file(table_path, F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
+}
+
+static int take_update(void)
+{
+    return rig_lock_file(table_path, F_WRLCK, 0, 0);
 }
 
 /* --- leases ---------------------------------------------------------------------------------- */
@@ -50,7 +39,8 @@ static void expect_behind(int lock)
     ck_assert(file_is_current());
 }
 
-FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup, .timeout_s = 60);
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
+        .teardown = teardown, .timeout_s = 60);
 
 TEST(a_lease_delays_the_file_and_not_the_sessions)
 {
@@ -60,16 +50,14 @@ TEST(a_lease_delays_the_file_and_not_the_sessions)
     ck_assert_uint_eq(n_changes, 1);
     expect_behind(lease);
     ck_assert_uint_eq(n_changes, 1);
-    rig_close(&rig);
 }
 
 TEST(so_does_a_reader_of_the_file)
 {
     open_certs(0);
-    int reader = take_lock(F_RDLCK, 0, 0);
+    int reader = rig_lock_file(table_path, F_RDLCK, 0, 0);
     reload(1, NULL);
     expect_behind(reader);
-    rig_close(&rig);
 }
 
 TEST(a_lease_that_is_never_given_back_is_told_of)
@@ -95,7 +83,6 @@ TEST(a_lease_that_is_never_given_back_is_told_of)
     ck_assert_uint_eq(n_problems(), 0);
     /* And nobody looks any more, but at the dates of the chain. */
     ck_assert_uint_eq(rig.timers.n, 1u + (unsigned)timer_armed(&rig.admin.health.look));
-    rig_close(&rig);
 }
 
 TEST(a_stale_file_and_another_chain)
@@ -113,7 +100,6 @@ TEST(a_stale_file_and_another_chain)
     rig_pass(&rig, SECOND);
     expect_chain(2);
     ck_assert(file_is_current());
-    rig_close(&rig);
 }
 
 TEST(a_stale_file_and_the_same_chain)
@@ -128,7 +114,6 @@ TEST(a_stale_file_and_the_same_chain)
     close(lease);
     rig_pass(&rig, 2000);
     ck_assert(file_is_current());
-    rig_close(&rig);
 }
 
 TEST(freeing_while_the_file_is_behind)
@@ -155,7 +140,6 @@ TEST(an_update_that_runs_holds_the_next_chain_back)
     pass_and_load(20000);
     expect_chain(1);
     ck_assert(file_is_current());
-    rig_close(&rig);
 }
 
 TEST(an_update_that_runs_at_the_start)
@@ -172,7 +156,6 @@ TEST(an_update_that_runs_at_the_start)
     pass_and_load(20000);
     expect_chain(0);
     ck_assert(file_is_current());
-    rig_close(&rig);
 }
 
 TEST(a_lease_that_is_held_at_the_start)
@@ -187,7 +170,6 @@ TEST(a_lease_that_is_held_at_the_start)
     rig_pass(&rig, 2000);
     expect_chain(0);
     ck_assert(file_is_current());
-    rig_close(&rig);
 }
 
 /* Quicker than cocod, which waits for a reader to bring the file up to date. */
@@ -211,7 +193,6 @@ TEST(an_updater_after_readers)
     close(lease);
     rig_pass(&rig, 2000);
     ck_assert(file_is_current());
-    rig_close(&rig);
 }
 
 /* --- updates where only the files say which chain is right ------------------------------------ */
@@ -235,15 +216,6 @@ static void put_files(unsigned n)
     options.certs.chain = chain;
     options.certs.n_roots = from.n_roots;
     options.certs.roots = from.roots;
-}
-
-/* As PROTOCOL.md tells an updater. */
-static void empty_file(int fd)
-{
-    static const uint8_t zeros[COCO_SNP_EMPTY_TABLE_SIZE];
-
-    ck_assert_int_eq(pwrite(fd, zeros, sizeof(zeros), 0), sizeof(zeros));
-    ck_assert_int_eq(ftruncate(fd, sizeof(zeros)), 0);
 }
 
 static void expect_after_update(unsigned n)
@@ -273,7 +245,7 @@ TEST_LOOP(after_an_update_the_files_are_read_again, 0, 4)
     expect_chain(0);
     ck_assert_int_eq(certs_update_begin(rig.certs, 10u * SECOND, "a test"), 0);
     int update = take_update();
-    empty_file(update);
+    rig_empty_file(update);
     rig_pass(&rig, SECOND);
     expect_busy(CERTS_UPDATING);
     put_files((unsigned)_i);
@@ -283,7 +255,6 @@ TEST_LOOP(after_an_update_the_files_are_read_again, 0, 4)
     pass_and_load(20000);
     ck_assert_int_eq(result, 0);
     expect_after_update((unsigned)_i);
-    rig_close(&rig);
 }
 
 /* The updater told nobody, or its cocod has died: the emptied file tells. */
@@ -293,7 +264,7 @@ TEST_LOOP(an_update_that_cocod_was_not_told_of, 0, 4)
     rig_open(&rig, &options);
     expect_chain(0);
     int update = take_update();
-    empty_file(update);
+    rig_empty_file(update);
     put_files((unsigned)_i);
     ck_assert_uint_eq(certs_get(rig.certs, 4).status, COCO_EAGAIN); /* one without a lease asks */
     rig_pass(&rig, SECOND);
@@ -303,14 +274,13 @@ TEST_LOOP(an_update_that_cocod_was_not_told_of, 0, 4)
     expect_after_update((unsigned)_i);
 
     update = take_update(); /* and one that nobody asked during */
-    empty_file(update);
+    rig_empty_file(update);
     put_files(0);
     close(update);
     if (_i < 3) /* the empty table is right whatever was done, until the next reload */
         ck_assert_uint_eq(certs_get(rig.certs, 4).status, COCO_EAGAIN);
     pass_and_load(0);
     expect_after_update(_i == 3 ? 3 : 0);
-    rig_close(&rig);
 }
 
 TEST_LOOP(cocod_starts_in_the_midst_of_an_update, 0, 4)
@@ -325,31 +295,23 @@ TEST_LOOP(cocod_starts_in_the_midst_of_an_update, 0, 4)
     close(update);
     pass_and_load(20000);
     expect_after_update((unsigned)_i);
-    rig_close(&rig);
 }
 
 /* The kernel documentation's tool takes the lock and leaves the file alone. While it runs no lease
  * is given, so no report is under way; and it does not wait for cocod's memory of it. */
 TEST(a_lock_without_a_word)
 {
-    struct flock lease = {.l_type = F_RDLCK,
-                          .l_whence = SEEK_SET,
-                          .l_start = COCO_LEASE_BASE_MIN,
-                          .l_len = 1};
     uint64_t base;
 
     open_certs(0);
     int update = take_update();
-    int fd = certs_open_lease(rig.certs, &base);
+    int fd = rig_keep(certs_open_lease(rig.certs, &base));
     ck_assert_int_ge(fd, 0);
-    lease.l_start = (off_t)base;
-    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lease), -1);
-    ck_assert(errno == EAGAIN || errno == EACCES);
+    int refused = rig_lock(fd, F_RDLCK, base, 1);
+    ck_assert(refused == -EAGAIN || refused == -EACCES);
     close(update);
-    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lease), 0);
+    ck_assert_int_eq(rig_lock(fd, F_RDLCK, base, 1), 0);
     expect_chain(0);
-    close(fd);
-    rig_close(&rig);
 }
 
 /* --- the file's own trouble ------------------------------------------------------------------ */
@@ -374,7 +336,6 @@ TEST(a_table_file_that_cannot_be_opened_is_a_problem_and_no_more)
     expect_chain(1);
     ck_assert_uint_eq(n_problems(), 0);
     ck_assert(file_is_current());
-    rig_close(&rig);
 }
 
 /* The file that can be opened again must hold the table, though that is the same as before. */
@@ -389,23 +350,12 @@ TEST(a_table_file_that_comes_late_is_filled)
     expect_chain(0);
     ck_assert_uint_eq(n_problems(), 0);
     ck_assert(file_is_current());
-    rig_close(&rig);
-}
-
-static ssize_t full_disk(int fd, const void *buf, size_t size, off_t offset)
-{
-    (void)fd;
-    (void)buf;
-    (void)size;
-    (void)offset;
-    errno = ENOSPC;
-    return -1;
 }
 
 TEST(a_table_file_that_cannot_be_written_is_tried_again)
 {
     open_certs(0);
-    sys.pwrite = full_disk;
+    REFUSE(pwrite, ENOSPC);
     reload(1, NULL);
     expect_chain(1); /* sessions get it */
     ck_assert(!file_is_current());
@@ -416,22 +366,12 @@ TEST(a_table_file_that_cannot_be_written_is_tried_again)
     rig_pass(&rig, SECOND);
     ck_assert(file_is_current());
     ck_assert_uint_eq(n_problems(), 0);
-    rig_close(&rig);
-}
-
-static int no_locks(int fd, int cmd, struct flock *lock)
-{
-    (void)fd;
-    (void)cmd;
-    (void)lock;
-    errno = ENOLCK;
-    return -1;
 }
 
 TEST(a_table_file_that_cannot_be_locked_is_tried_again)
 {
     open_certs(0);
-    sys.ofd_lock = no_locks;
+    REFUSE(ofd_lock, ENOLCK);
     reload(1, NULL);
     expect_chain(1);
     ck_assert(has_problem("cannot lock"));
@@ -440,20 +380,19 @@ TEST(a_table_file_that_cannot_be_locked_is_tried_again)
     rig_pass(&rig, 2u * SECOND);
     ck_assert(file_is_current());
     ck_assert_uint_eq(n_problems(), 0);
-    rig_close(&rig);
 }
 
 /* The file is behind, an update runs, and then locks fail: nobody may be left with EAGAIN. */
 TEST(locks_that_fail_after_an_update_leave_nobody_waiting)
 {
     open_certs(0);
-    sys.pwrite = full_disk;
+    REFUSE(pwrite, ENOSPC);
     reload(1, NULL);
     sys.pwrite = sys_real.pwrite;
     int update = take_update();
     rig_pass(&rig, SECOND);
     expect_busy(CERTS_UPDATING);
-    sys.ofd_lock = no_locks;
+    REFUSE(ofd_lock, ENOLCK);
     close(update);
     pass_and_load(SECOND);
     expect_chain(1);
@@ -461,5 +400,4 @@ TEST(locks_that_fail_after_an_update_leave_nobody_waiting)
     rig_pass(&rig, 2u * SECOND);
     ck_assert(file_is_current());
     ck_assert_uint_eq(n_problems(), 0);
-    rig_close(&rig);
 }

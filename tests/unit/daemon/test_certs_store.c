@@ -7,7 +7,6 @@
 #include "scarce.h"
 #include "snp_report.h"
 #include "store_fixture.h"
-#include <openssl/evp.h>
 #include <openssl/x509.h>
 
 /* What cocod looks at of a root that is named in the configuration: its name. */
@@ -37,7 +36,8 @@ static void make_unknown_root(const char *cn, const char *path)
     X509_free(x);
 }
 
-FIXTURE(.setup_once = make_pki, .teardown_once = free_pki, .setup = fixture_setup, .timeout_s = 60);
+FIXTURE(.setup_once = make_pki, .teardown_once = free_pki, .setup = fixture_setup,
+        .teardown = teardown, .timeout_s = 60);
 
 /* --- whose certificates ----------------------------------------------------------------------- */
 
@@ -55,7 +55,6 @@ TEST(auto_follows_the_firmware)
     reconfigure(milan("3.0.9.115", "fixed_vlek = yes\n"));
     expect_served("");
     expect_problem("Milan/VLEK/-/3.0.9.115");
-    stop();
 }
 
 /* The VCEK's chain is stored, and would match: it is not served, since it names the chip. */
@@ -71,7 +70,6 @@ TEST(vlek_without_a_loaded_vlek_is_the_empty_table)
     ck_assert_str_eq(certs_status(cocod->certs).chain->key.csp, "CN=csp.example");
     reconfigure(milan("3.0.8.115", "signer = vlek\n"));
     expect_served("");
-    stop();
 }
 
 /* Two regions of one provider: the firmware does not tell which VLEK it has loaded. */
@@ -117,9 +115,6 @@ TEST(vleks_of_two_regions_are_an_alarm_until_one_is_named)
     expect_problem("the store has no chain for this platform, "
                    "Milan/VLEK/CN=north.example/3.0.8.115: import the VLEK of the CSP_ID that "
                    "[certs] vlek_csp names");
-    stop();
-    snp_pki_leaf_done(&leaves[0]);
-    snp_pki_leaf_done(&leaves[1]);
 }
 
 /* Reports of two regions of AWS, with AMD's own certificates: each verifies with the table that is
@@ -144,7 +139,7 @@ TEST(a_real_report_of_each_region_verifies_with_what_is_served_for_it)
         if (!path)
             return;
         files[i] = (struct chain_input){.name = names[i]};
-        files[i].data = test_read_file(path, &files[i].size);
+        files[i].data = keep(test_read_file(path, &files[i].size));
     }
     for (size_t i = 0; i < 2; i++) {
         uint8_t *report = test_read_file(test_data(regions[i].report), &size);
@@ -181,9 +176,6 @@ TEST(a_real_report_of_each_region_verifies_with_what_is_served_for_it)
                           snp_verdict_name(verdict), text);
         }
     }
-    stop();
-    for (size_t i = 0; i < 3; i++)
-        free_input(files[i]);
 }
 
 /* A root that nothing can be done with is said, and what it means; the others stay trusted. */
@@ -207,7 +199,6 @@ TEST(a_root_of_an_unknown_product_is_said_and_the_others_serve)
         "newer cocod does");
     reconfigure(milan("3.0.8.115", ""));
     ck_assert(!has_problem("Verona"));
-    stop();
 }
 
 TEST(vcek_though_a_vlek_is_loaded)
@@ -215,18 +206,13 @@ TEST(vcek_though_a_vlek_is_loaded)
     start(milan("3.0.8.115", "signer = vcek\nfixed_vlek = yes\n"));
     import_chains(true);
     expect_served("ARK VCEK ASK");
-    stop();
 }
 
 /* The files' chain is served only where it is the platform's; else the store's is. */
 TEST(files_and_store)
 {
-    struct snp_pki_leaf leaf = make_leaf(false, 9);
-    char more[1024];
+    const char *more = chain_of_files(9);
 
-    ck_assert_int_eq(snp_pki_write_dir(pki, &leaf, home), 0);
-    snprintf(more, sizeof(more), "chain = %s/vcek.der\nchain = %s/ask.der\nchain = %s/ark.der\n",
-             home, home, home);
     start(milan("3.0.8.115", more));
     expect_served("");
     import_chains(false);
@@ -237,8 +223,6 @@ TEST(files_and_store)
     expect_served("ARK VCEK ASK");
     ck_assert_ptr_nonnull(
         strstr(certs_status(cocod->certs).chain->certs[CHAIN_LEAF].source, "vcek.der"));
-    snp_pki_leaf_done(&leaf);
-    stop();
 }
 
 TEST(a_removed_chain_is_not_served)
@@ -246,8 +230,7 @@ TEST(a_removed_chain_is_not_served)
     struct chain_key key;
     char text[STORE_KEY_SIZE];
 
-    start(milan("3.0.8.115", ""));
-    import_chains(false);
+    start_with_chains(milan("3.0.8.115", ""));
     expect_served("ARK VCEK ASK");
     snprintf(text, sizeof(text), "Milan/VCEK/ab010203%0120d/3.0.8.115", 0);
     ck_assert_int_eq(store_key_parse(text, &key), 0);
@@ -256,7 +239,6 @@ TEST(a_removed_chain_is_not_served)
     ck_assert_int_eq(submit_as(0, 1, job), 0);
     await_worker();
     expect_served("");
-    stop();
 }
 
 /* As the package leaves a host: no service, but imports are taken, and then it is said what is
@@ -275,7 +257,6 @@ TEST(a_store_alone_takes_imports_and_serves_nothing)
     reconfigure(milan("3.0.8.115", ""));
     expect_served("ARK VCEK ASK");
     ck_assert(!has_problem("nothing tells"));
-    stop();
 }
 
 /* --- the CRL ---------------------------------------------------------------------------------- */
@@ -306,9 +287,6 @@ TEST(a_crl_that_lists_the_intermediate_unpublishes_what_is_served)
     stop();
     start(milan("3.0.8.115", "")); /* nor by a restart */
     expect_served("");
-    stop();
-    free_input(none);
-    free_input(lists);
 }
 
 /* The same where the chain is the files' and nobody knows the platform. */
@@ -316,34 +294,24 @@ TEST(a_crl_also_unpublishes_the_files_chain)
 {
     struct chain_input lists = make_crl(2, snp_pki_ca_serial(pki, SNP_PKI_ASK), 0);
     const struct chain_input files[] = {ca(SNP_PKI_ARK), lists};
-    struct snp_pki_leaf leaf = make_leaf(false, 8);
-    char more[1024];
 
-    ck_assert_int_eq(snp_pki_write_dir(pki, &leaf, home), 0);
-    snprintf(more, sizeof(more), "chain = %s/vcek.der\nchain = %s/ask.der\nchain = %s/ark.der\n",
-             home, home, home);
-    start(more);
+    start(chain_of_files(8));
     expect_served("ARK VCEK ASK");
     import(files, 2);
     ck_assert_str_eq(imported, "added added");
     expect_served("");
     expect_problem("was revoked");
-    snp_pki_leaf_done(&leaf);
-    free_input(lists);
-    stop();
 }
 
 TEST(an_outdated_crl_alarms_and_no_more)
 {
     struct chain_input crl = make_crl(1, 0, wall_s - 10 * DAY), next;
 
-    start(milan("3.0.8.115", ""));
-    import_chains(false);
+    start_with_chains(milan("3.0.8.115", ""));
     import_one(crl);
     ck_assert(!has_problem("CRL"));
     wall_s += 37 * DAY; /* it was made for 46 days: nobody sets the clock, time passes */
-    pass(60u * SECOND);
-    await_worker();
+    pass_and_load(60u * SECOND);
     expect_problem("the CRL of ARK-Milan is outdated since");
     expect_served("ARK VCEK ASK");
     next = make_crl(2, 0, wall_s - DAY);
@@ -351,9 +319,6 @@ TEST(an_outdated_crl_alarms_and_no_more)
     ck_assert_str_eq(imported, "added");
     ck_assert(!has_problem("CRL"));
     expect_served("ARK VCEK ASK");
-    free_input(crl);
-    free_input(next);
-    stop();
 }
 
 TEST(the_crl_is_in_the_table_only_where_that_is_asked_for)
@@ -361,8 +326,7 @@ TEST(the_crl_is_in_the_table_only_where_that_is_asked_for)
     struct chain_input crl = make_crl(1, 0, 0), next = make_crl(2, 0, 0);
     struct coco_snp_table table;
 
-    start(milan("3.0.8.115", ""));
-    import_chains(false);
+    start_with_chains(milan("3.0.8.115", ""));
     import_one(crl);
     expect_served("ARK VCEK ASK");
     reconfigure(milan("3.0.8.115", "serve_crl = yes\n"));
@@ -376,23 +340,18 @@ TEST(the_crl_is_in_the_table_only_where_that_is_asked_for)
     blob = certs_status(cocod->certs).table;
     ck_assert_int_eq(coco_snp_table_decode(blob->data, blob->size, &table), 0);
     ck_assert_mem_eq(table.entries[3].data, next.data, next.size);
-    free_input(crl);
-    free_input(next);
-    stop();
 }
 
 /* One that makes the table too large for guests is left out; the chain is served. */
 TEST(a_crl_that_does_not_fit_is_left_out)
 {
-    struct chain_input plain = make_crl(1, 0, 0);
     static uint8_t large[CRL_MAX];
     struct crl crl = {.der = large, .issuer_cn = "ARK-Milan"};
     struct why why;
     struct store_chain c = {.crl = &crl};
     struct blob *with, *without;
 
-    start(milan("3.0.8.115", ""));
-    import_chains(false);
+    start_with_chains(milan("3.0.8.115", ""));
     c.chain = (struct chain *)(uintptr_t)certs_status(cocod->certs).chain;
     ck_assert_int_eq(load_table(&c, false, &without, &why), 0);
     crl.size = COCO_SNP_TABLE_MAX - without->size - COCO_SNP_ENTRY_SIZE;
@@ -408,8 +367,6 @@ TEST(a_crl_that_does_not_fit_is_left_out)
     }
     ck_assert_ptr_nonnull(strstr(c.alarm.text, "does not fit into the table"));
     blob_unref(without);
-    free_input(plain);
-    stop();
 }
 
 /* The same chain is the same bytes, whoever imported it in which order. */
@@ -440,6 +397,4 @@ TEST(the_table_is_reproducible)
         memmove(files, files + 1, 3 * sizeof(files[0]));
         files[3] = moved;
     }
-    snp_pki_leaf_done(&leaf);
-    free_input(crl);
 }

@@ -7,18 +7,17 @@
 #include "scarce.h"
 #include "snp_report.h"
 #include "store_fixture.h"
-#include <openssl/evp.h>
 #include <openssl/x509.h>
 
-FIXTURE(.setup_once = make_pki, .teardown_once = free_pki, .setup = fixture_setup, .timeout_s = 60);
+FIXTURE(.setup_once = make_pki, .teardown_once = free_pki, .setup = fixture_setup,
+        .teardown = teardown, .timeout_s = 60);
 
 /* --- the clock -------------------------------------------------------------------------------- */
 
 /* A host without a battery: it boots in 1970, and the clock is set a while later. */
 TEST(a_clock_before_the_build_is_not_trusted_until_it_is_set)
 {
-    start(milan("3.0.8.115", ""));
-    import_chains(false);
+    start_with_chains(milan("3.0.8.115", ""));
     stop();
     wall_s = build_time_s - 1;
     start(milan("3.0.8.115", ""));
@@ -26,15 +25,13 @@ TEST(a_clock_before_the_build_is_not_trusted_until_it_is_set)
     expect_problem("which is before this program was built: it is wrong");
     set_clock(build_time_s + 100);
     ck_assert(!has_problem("clock says"));
-    stop();
 }
 
 /* What expired while the clock was wrong ends when the clock is set, not a minute later. */
 TEST(dates_count_from_the_moment_that_the_clock_is_set)
 {
     wall_s = 1000;
-    start(milan("3.0.8.115", ""));
-    import_chains(false);
+    start_with_chains(milan("3.0.8.115", ""));
     expect_served("ARK VCEK ASK");
     expect_problem("clock says 1970-01-01 00:16:40 UTC");
     set_clock(now_s + 20 * 365 * DAY);
@@ -46,15 +43,13 @@ TEST(dates_count_from_the_moment_that_the_clock_is_set)
     set_clock(2000);
     expect_served("ARK VCEK ASK");
     expect_problem("clock says");
-    stop();
 }
 
 TEST(a_clock_before_the_newest_crl_is_not_trusted)
 {
     struct chain_input crl = make_crl(1, 0, now_s - DAY);
 
-    start(milan("3.0.8.115", ""));
-    import_chains(false);
+    start_with_chains(milan("3.0.8.115", ""));
     import_one(crl);
     ck_assert(!has_problem("clock says"));
     stop();
@@ -64,8 +59,6 @@ TEST(a_clock_before_the_newest_crl_is_not_trusted)
     expect_problem("which is before the newest stored CRL was made: it is wrong");
     set_clock(now_s - DAY); /* exactly then is possible */
     ck_assert(!has_problem("clock says"));
-    free_input(crl);
-    stop();
 }
 
 /* Where the kernel tells nothing, the look once a minute finds it. */
@@ -79,28 +72,20 @@ TEST(without_a_watch_on_the_clock_it_takes_a_minute)
 {
     sys.clock_watch = no_watch;
     wall_s = 1000;
-    start(milan("3.0.8.115", ""));
-    import_chains(false);
+    start_with_chains(milan("3.0.8.115", ""));
     expect_problem("clock says");
     wall_s = now_s + 20 * 365 * DAY;
-    pass(59u * SECOND);
-    await_worker();
+    pass_and_load(59u * SECOND);
     expect_served("ARK VCEK ASK");
-    pass(SECOND);
-    await_worker();
+    pass_and_load(SECOND);
     expect_served("");
-    stop();
 }
 
 /* The files' chain alone: nobody looks once a minute, but the clock counts all the same. */
 TEST(the_clock_counts_for_the_files_chain_as_well)
 {
-    struct snp_pki_leaf leaf = make_leaf(false, 8);
-    char more[1024];
+    const char *more = chain_of_files(8);
 
-    ck_assert_int_eq(snp_pki_write_dir(pki, &leaf, home), 0);
-    snprintf(more, sizeof(more), "chain = %s/vcek.der\nchain = %s/ask.der\nchain = %s/ark.der\n",
-             home, home, home);
     wall_s = 1000;
     has_store = false;
     for (int watched = 0; watched < 2; watched++) {
@@ -110,8 +95,7 @@ TEST(the_clock_counts_for_the_files_chain_as_well)
         if (watched)
             set_clock(now_s);
         wall_s = now_s;
-        pass(60u * SECOND);
-        await_worker();
+        pass_and_load(60u * SECOND);
         ck_assert(!has_problem("clock says"));
         expect_served("ARK VCEK ASK");
         /* Nobody looks any more, but at when it expires, and until all is told to be well. */
@@ -119,7 +103,6 @@ TEST(the_clock_counts_for_the_files_chain_as_well)
         wall_s = 1000;
         stop();
     }
-    snp_pki_leaf_done(&leaf);
 }
 
 /* The real thing, once: the kernel's descriptor waits, and is not readable by itself. */
@@ -140,8 +123,7 @@ TEST(the_kernels_watch_waits)
 /* A CRL came in, and there was no memory to judge what is served by it: that is not forgotten. */
 TEST(a_selection_that_found_no_memory_is_made_up_for)
 {
-    start(milan("3.0.8.115", ""));
-    import_chains(false);
+    start_with_chains(milan("3.0.8.115", ""));
     expect_served("ARK VCEK ASK");
     memory_fail_from(0);
     certs_reload(cocod->certs, NULL);
@@ -150,11 +132,9 @@ TEST(a_selection_that_found_no_memory_is_made_up_for)
     await_worker();
     expect_problem("out of memory: that is tried again (the chain loaded before is still served)");
     expect_served("ARK VCEK ASK"); /* the platform is the same */
-    pass(SECOND / 10);
-    await_worker();
+    pass_and_load(SECOND / 10);
     expect_served("ARK VCEK ASK");
     ck_assert(!has_problem("out of memory"));
-    stop();
 }
 
 /* --- local failures take no chain away -------------------------------------------------------- */
@@ -180,8 +160,7 @@ static uint32_t status_now(void)
 /* What a guest gets where missing_chain = refuse must not be EIO for that. */
 TEST_LOOP(a_local_failure_takes_no_good_chain_away, 0, sizeof(passing) / sizeof(passing[0]))
 {
-    start(milan("3.0.8.115", "missing_chain = refuse\n"));
-    import_chains(false);
+    start_with_chains(milan("3.0.8.115", "missing_chain = refuse\n"));
     expect_served("ARK VCEK ASK");
     sys.open = store_open;
     open_error = passing[_i];
@@ -190,31 +169,26 @@ TEST_LOOP(a_local_failure_takes_no_good_chain_away, 0, sizeof(passing) / sizeof(
     expect_problem("the chain loaded before is still served");
     for (int i = 0; i < 300; i++) { /* however long it lasts */
         expect_served("ARK VCEK ASK");
-        pass(SECOND);
-        await_worker();
+        pass_and_load(SECOND);
     }
     open_error = 0;
-    pass(60u * SECOND);
-    await_worker();
+    pass_and_load(60u * SECOND);
     expect_served("ARK VCEK ASK");
     ck_assert(!has_problem("still served"));
-    stop();
 }
 
 /* The firmware has changed, and the chain for it cannot be read: the old one is wrong, and nothing
  * says that there is none. */
 TEST_LOOP(a_local_failure_after_a_change_is_waited_for, 0, sizeof(passing) / sizeof(passing[0]))
 {
-    start(milan("3.0.8.115", "missing_chain = refuse\n"));
-    import_chains(false);
+    start_with_chains(milan("3.0.8.115", "missing_chain = refuse\n"));
     expect_served("ARK VCEK ASK");
     sys.open = store_open;
     open_error = passing[_i];
     reconfigure(milan("3.0.9.115", "missing_chain = refuse\n"));
     for (int i = 0; i < 50; i++) {
         ck_assert_uint_eq(status_now(), COCO_EAGAIN);
-        pass(SECOND / 10);
-        await_worker();
+        pass_and_load(SECOND / 10);
     }
     expect_problem("is tried again (until then every request is told to come again)");
     open_error = 0;
@@ -223,43 +197,32 @@ TEST_LOOP(a_local_failure_after_a_change_is_waited_for, 0, sizeof(passing) / siz
     expect_served("ARK VCEK ASK");
     ck_assert_uint_eq(certs_status(cocod->certs).chain->key.tcb.snp, 9);
     ck_assert(!has_problem("is tried again"));
-    stop();
 }
 
 /* But not for ever: after 10 s it is as if there were none, until there is. */
 TEST(a_local_failure_that_lasts_is_told_as_a_missing_chain)
 {
-    start(milan("3.0.8.115", "missing_chain = refuse\n"));
-    import_chains(false);
+    start_with_chains(milan("3.0.8.115", "missing_chain = refuse\n"));
     sys.open = store_open;
     open_error = EMFILE;
     reconfigure(milan("3.0.9.115", "missing_chain = refuse\n"));
-    pass(30u * SECOND);
-    await_worker();
-    pass(30u * SECOND);
-    await_worker();
+    pass_and_load(30u * SECOND);
+    pass_and_load(30u * SECOND);
     ck_assert_uint_eq(status_now(), COCO_EIO);
     open_error = 0;
-    pass(60u * SECOND);
-    await_worker();
+    pass_and_load(60u * SECOND);
     expect_served("ARK VCEK ASK");
-    stop();
 }
 
 /* What cannot be judged anew is served no longer than its dates say. */
 TEST(a_local_failure_does_not_prolong_a_chain)
 {
-    start(milan("3.0.8.115", ""));
-    import_chains(false);
+    start_with_chains(milan("3.0.8.115", ""));
     expect_served("ARK VCEK ASK");
     sys.open = store_open;
     open_error = EIO;
     set_clock(now_s + 40 * 365 * (int64_t)DAY);
-    pass(11u * SECOND);
-    await_worker();
-    pass(11u * SECOND);
-    await_worker();
+    pass_and_load(11u * SECOND);
+    pass_and_load(11u * SECOND);
     expect_served("");
-    open_error = 0;
-    stop();
 }

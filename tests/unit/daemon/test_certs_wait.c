@@ -7,7 +7,7 @@
 #include "wait_fixture.h"
 
 FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .setup = platform_setup,
-        .timeout_s = 120);
+        .teardown = wait_teardown, .timeout_s = 120);
 
 /* --- the fault -------------------------------------------------------------------------------- */
 
@@ -18,8 +18,7 @@ TEST_LOOP(a_guest_that_comes_every_two_seconds_is_never_told_busy, 0, 14)
                                         2000001, 5000000, 60000000};
     const uint64_t pause_us = every_us[_i / 2];
 
-    open_host();
-    struct session session = session_open(features_of(_i));
+    struct session session = open_host_with_session(features_of(_i));
     be_idle();
     for (uint64_t end_us = rig_clock_us + 3600u * (uint64_t)SECOND; rig_clock_us < end_us;) {
         uint64_t from_us = rig_clock_us;
@@ -29,7 +28,6 @@ TEST_LOOP(a_guest_that_comes_every_two_seconds_is_never_told_busy, 0, 14)
     ck_assert_uint_eq(metrics.certs_eagain, 0);
     ck_assert_uint_eq(metrics.certs_ok, (3600000000 + pause_us - 1) / pause_us);
     ck_assert_uint_gt(metrics.certs_waited, 0);
-    close_host(&session);
 }
 
 TEST_LOOP(whatever_the_helper_takes_the_answer_is_within_the_promise, 0, 2)
@@ -37,8 +35,7 @@ TEST_LOOP(whatever_the_helper_takes_the_answer_is_within_the_promise, 0, 2)
     uint64_t took_us;
     char text[8];
 
-    open_host();
-    struct session session = session_open(features_of(_i));
+    struct session session = open_host_with_session(features_of(_i));
     set_host("fault", "slow");
     for (unsigned delay_ms = 1; delay_ms < 180; delay_ms += 7) {
         snprintf(text, sizeof(text), "%u", delay_ms);
@@ -49,7 +46,6 @@ TEST_LOOP(whatever_the_helper_takes_the_answer_is_within_the_promise, 0, 2)
         ck_assert_uint_le(took_us, delay_ms * 1000u + 1000u);
     }
     ck_assert_uint_eq(metrics.certs_eagain, 0);
-    close_host(&session);
 }
 
 /* --- nothing old ------------------------------------------------------------------------------ */
@@ -133,23 +129,18 @@ TEST_LOOP(no_answer_is_older_than_two_seconds, 0, 2)
     ck_assert_uint_gt(answers[9], 30);
     ck_assert_uint_gt(metrics.certs_waited, 50);
     ck_assert_uint_gt(busy, 0);
-    for (unsigned i = 1; i < 4; i++)
-        session_close(&sessions[i]);
-    close_host(&sessions[0]);
 }
 
 /* The TCB has changed while nobody asked. The new table is handed out at once, also to one whose
  * own lease keeps it from the file. */
 TEST_LOOP(after_a_change_in_the_quiet, 0, 2)
 {
-    open_host();
-    struct session session = session_open(features_of(_i));
+    struct session session = open_host_with_session(features_of(_i));
     be_idle();
     set_host("tcb", "3.0.9.115");
     ck_assert_int_eq(one_exit(&session, NULL), 9);
     pass(10000);
     ck_assert(file_is_current());
-    close_host(&session);
 }
 
 /* --- readings that fail ----------------------------------------------------------------------- */
@@ -170,8 +161,7 @@ TEST_LOOP(a_reading_that_fails_once_is_eagain_and_the_next_one_may_succeed, 0, 2
     const int n = _i / 2;
     uint64_t took_us;
 
-    open_host();
-    struct session session = session_open(features_of(_i));
+    struct session session = open_host_with_session(features_of(_i));
     be_idle();
     set_host("fault", failures[n].fault);
     connect_error = failures[n].connect_error;
@@ -184,7 +174,6 @@ TEST_LOOP(a_reading_that_fails_once_is_eagain_and_the_next_one_may_succeed, 0, 2
     connect_error = 0;
     pass(2u * SECOND - took_us); /* as Linux does */
     ck_assert_int_eq(one_exit(&session, NULL), 8);
-    close_host(&session);
 }
 
 /* Not each time: a guest that is told so for 60 s has lost its key. */
@@ -193,8 +182,7 @@ TEST_LOOP(a_helper_that_is_gone_for_good_costs_certificates_and_no_key, 0, 2 * N
     const int n = _i / 2;
     unsigned busy = 0, row = 0;
 
-    open_host();
-    struct session session = session_open(features_of(_i));
+    struct session session = open_host_with_session(features_of(_i));
     be_idle();
     set_host("fault", failures[n].fault);
     connect_error = failures[n].connect_error;
@@ -209,7 +197,6 @@ TEST_LOOP(a_helper_that_is_gone_for_good_costs_certificates_and_no_key, 0, 2 * N
     }
     ck_assert_uint_eq(busy, 1);
     ck_assert(has_problem("the platform's TCB is not known"));
-    close_host(&session);
 }
 
 /* --- something else is under way -------------------------------------------------------------- */
@@ -248,11 +235,10 @@ static void reload_all(void)
 /* By another's hand: the updater that told nobody. Seen by the next one to ask. */
 static void empty_the_file(void)
 {
-    static const uint8_t zeros[COCO_SNP_EMPTY_TABLE_SIZE];
     int fd = open(table_path, O_RDWR | O_CLOEXEC);
 
     ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(pwrite(fd, zeros, sizeof(zeros), 0), sizeof(zeros));
+    rig_empty_file(fd);
     close(fd);
     set_host("fault", "ok"); /* the helper answers now */
     platform_settle();
@@ -273,8 +259,7 @@ TEST_LOOP(what_ends_the_waiting_ends_it_at_once, 0, 2 * ((int)(sizeof(events) / 
 {
     const int n = _i / 2;
 
-    open_host();
-    struct session session = session_open(features_of(_i));
+    struct session session = open_host_with_session(features_of(_i));
     be_idle();
     set_host("fault", "silent");
     ck_assert(set_lease(&session, F_RDLCK));
@@ -290,14 +275,12 @@ TEST_LOOP(what_ends_the_waiting_ends_it_at_once, 0, 2 * ((int)(sizeof(events) / 
     ck_assert_uint_eq(metrics.now_requests, 0);
     ck_assert(set_lease(&session, F_UNLCK));
     ck_assert_int_eq(take_answer(&session), NONE); /* once */
-    close_host(&session);
 }
 
 /* The look at the file comes with the answer, not with the question. */
 TEST(an_untold_update_during_the_waiting_is_noticed)
 {
-    open_host();
-    struct session session = session_open(0); /* who holds a lease excludes it */
+    struct session session = open_host_with_session(0); /* who holds a lease excludes it */
     be_idle();
     set_host("fault", "slow");
     set_host("delay_ms", "170");
@@ -309,7 +292,6 @@ TEST(an_untold_update_during_the_waiting_is_noticed)
     ck_assert_uint_eq(metrics.certs_reasons[CERTS_REASON_UPDATING], 1);
     pass(SECOND);
     ck_assert_int_eq(one_exit(&session, NULL), 8);
-    close_host(&session);
 }
 
 /* The worker is stuck in its work until the test lets go; or dead, for all that cocod knows. */
@@ -376,8 +358,7 @@ TEST_LOOP(a_disk_that_hangs_keeps_nobody_waiting, 0, 2)
 {
     struct certs_options next = options.certs;
 
-    open_host();
-    struct session session = session_open(features_of(_i));
+    struct session session = open_host_with_session(features_of(_i));
     ck_assert_int_eq(one_exit(&session, NULL), 8);
     hang_worker();
     next.platform = rig.platform;
@@ -389,7 +370,6 @@ TEST_LOOP(a_disk_that_hangs_keeps_nobody_waiting, 0, 2)
     ck_assert_uint_eq(metrics.certs_eagain, 0);
     release_worker();
     ck_assert_int_eq(one_exit(&session, NULL), 8);
-    close_host(&session);
 }
 
 /* But nothing that does not match: neither the old table nor, for want of its chain, the new. */
@@ -397,8 +377,7 @@ TEST_LOOP(a_change_while_the_disk_hangs_is_noticed, 0, 2)
 {
     struct certs_options next = options.certs;
 
-    open_host();
-    struct session session = session_open(features_of(_i));
+    struct session session = open_host_with_session(features_of(_i));
     hang_worker();
     next.platform = rig.platform;
     certs_reload(rig.certs, &next);
@@ -412,5 +391,4 @@ TEST_LOOP(a_change_while_the_disk_hangs_is_noticed, 0, 2)
     pass(SECOND);
     ck_assert_int_eq(one_exit(&session, NULL), 9);
     ck_assert(file_is_current());
-    close_host(&session);
 }

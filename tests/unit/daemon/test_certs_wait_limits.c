@@ -9,7 +9,7 @@
 #define SESSIONS_MAX 16u
 
 FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .setup = platform_setup,
-        .timeout_s = 120);
+        .teardown = wait_teardown, .timeout_s = 120);
 
 /* --- a request like any other ----------------------------------------------------------------- */
 
@@ -21,8 +21,7 @@ TEST_LOOP(its_own_deadline_may_be_shorter, 0, 6)
     } deadlines[] = {{0, 180000}, {1000, 180000}, {100, 75000},
                      {4, 3000},   {1, 750},       {UINT32_MAX, 180000}};
 
-    open_host();
-    struct session session = session_open(0);
+    struct session session = open_host_with_session(0);
     be_idle();
     set_host("fault", "silent");
     send_certs(&session, 4, deadlines[_i].timeout_ms);
@@ -34,13 +33,11 @@ TEST_LOOP(its_own_deadline_may_be_shorter, 0, 6)
         metrics.certs_reasons[deadlines[_i].answered_us < 180000 ? CERTS_REASON_READING
                                                                  : CERTS_REASON_UNREAD],
         1);
-    close_host(&session);
 }
 
 TEST(cancelled_while_it_waits)
 {
-    open_host();
-    struct session session = session_open(COCO_FEATURE_LEASE);
+    struct session session = open_host_with_session(COCO_FEATURE_LEASE);
     be_idle();
     set_host("fault", "silent");
     uint64_t id = send_certs(&session, 4, 1000);
@@ -50,13 +47,11 @@ TEST(cancelled_while_it_waits)
     ck_assert_uint_eq(metrics.certs_ecanceled, 1);
     pass(SECOND);
     ck_assert_int_eq(take_answer(&session), NONE);
-    close_host(&session);
 }
 
 TEST(its_vmm_leaves_while_it_waits)
 {
-    open_host();
-    struct session session = session_open(COCO_FEATURE_LEASE);
+    struct session session = open_host_with_session(COCO_FEATURE_LEASE);
     be_idle();
     set_host("fault", "silent");
     for (int i = 0; i < 10; i++)
@@ -67,13 +62,11 @@ TEST(its_vmm_leaves_while_it_waits)
     ck_assert_uint_eq(metrics.now_requests, 0);
     ck_assert_uint_eq(metrics.certs_ecanceled, 10);
     pass(SECOND);
-    platform_close();
 }
 
 TEST(its_id_is_in_flight)
 {
-    open_host();
-    struct session session = session_open(0);
+    struct session session = open_host_with_session(0);
     be_idle();
     set_host("fault", "silent");
     send_certs(&session, 4, 1000);
@@ -82,14 +75,12 @@ TEST(its_id_is_in_flight)
     platform_settle();
     ck_assert(rig_closed(session.fd));
     ck_assert_uint_eq(metrics.now_requests, 0);
-    close_host(&session);
 }
 
 /* Whether it fits is known when the table is. */
 TEST(too_few_pages_while_it_waits)
 {
-    open_host();
-    struct session session = session_open(0);
+    struct session session = open_host_with_session(0);
     for (uint64_t npages = 0; npages < 2; npages++) {
         be_idle();
         send_certs(&session, npages, 1000);
@@ -110,7 +101,6 @@ TEST(too_few_pages_while_it_waits)
     be_idle();
     send_certs(&session, UINT64_MAX, 1000);
     ck_assert_int_eq(await_answer(&session, NULL), 8);
-    close_host(&session);
 }
 
 /* --- how many --------------------------------------------------------------------------------- */
@@ -135,8 +125,7 @@ TEST(pipelined_ones_wait_up_to_the_session_s_limit)
 {
     unsigned busy;
 
-    open_host();
-    struct session session = session_open(0);
+    struct session session = open_host_with_session(0);
     be_idle();
     unsigned before = asked[COCO_SEV_STATUS];
     for (unsigned i = 0; i < COCO_IN_FLIGHT_MAX + 6; i++)
@@ -150,7 +139,6 @@ TEST(pipelined_ones_wait_up_to_the_session_s_limit)
     ck_assert_uint_eq(take_all(&session, &busy), COCO_IN_FLIGHT_MAX);
     ck_assert_uint_eq(busy, 0);
     ck_assert_uint_eq(asked[COCO_SEV_STATUS], before + 1);
-    close_host(&session);
 }
 
 /* An account: as many as it may have connections. */
@@ -180,15 +168,11 @@ TEST(one_account_s_sessions_wait_up_to_its_limit)
     ck_assert_uint_eq(all_tables, SESSIONS_MAX);
     ck_assert_uint_eq(all_busy, SESSIONS_MAX);
     ck_assert_uint_eq(asked[COCO_SEV_STATUS], before + 1);
-    for (unsigned i = 1; i < SESSIONS_MAX; i++)
-        session_close(&sessions[i]);
-    close_host(&sessions[0]);
 }
 
 TEST(no_memory_for_one_that_would_wait)
 {
-    open_host();
-    struct session session = session_open(0);
+    struct session session = open_host_with_session(0);
     be_idle();
     memory_fail_from(0);
     send_certs(&session, 4, 1000);
@@ -198,15 +182,13 @@ TEST(no_memory_for_one_that_would_wait)
     memory_back();
     platform_settle();
     ck_assert_int_eq(one_exit(&session, NULL), 8);
-    close_host(&session);
 }
 
 /* --- what is remembered of it ----------------------------------------------------------------- */
 
 TEST(how_long_it_waited_and_for_what_can_be_asked)
 {
-    open_host();
-    struct session session = session_open(COCO_FEATURE_LEASE);
+    struct session session = open_host_with_session(COCO_FEATURE_LEASE);
     set_host("fault", "slow");
     set_host("delay_ms", "150");
     be_idle();
@@ -226,5 +208,4 @@ TEST(how_long_it_waited_and_for_what_can_be_asked)
     ck_assert_int_eq(one_exit(&session, NULL), 8); /* at once: nothing is to be said */
     ck_assert_ptr_null(history_at(session.peer->account->history, 1)->why);
     ck_assert_uint_eq(history_at(session.peer->account->history, 1)->took_us, 0);
-    close_host(&session);
 }

@@ -3,14 +3,10 @@
  * Certificate chains: AMD's own material, and taking inputs apart. What chain_verify refuses is in
  * test_chain_verify.c.
  */
-#include "base/sys.h"
 #include "bytes.h"
 #include "scarce.h"
 #include "snp_table.h"
 #include "unit/daemon/chain_fixture.h"
-
-#include <errno.h>
-#include <unistd.h>
 
 static const uint8_t zeros[COCO_SNP_CHIP_ID_SIZE];
 
@@ -35,15 +31,9 @@ static bool real_open(struct real *r, const char *const *names)
             return false;
         struct chain_input *in = &r->in[r->n++];
         in->name = *names;
-        in->data = test_read_file(file, &in->size);
+        in->data = keep(test_read_file(file, &in->size));
     }
     return true;
-}
-
-static void real_close(struct real *r)
-{
-    for (size_t i = 0; i < r->n; i++)
-        free((void *)(uintptr_t)r->in[i].data);
 }
 
 #define FILES(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -80,6 +70,8 @@ static uint64_t report_le64(const uint8_t *report, size_t size, size_t at)
     return v;
 }
 
+FIXTURE(.teardown = free_kept);
+
 TEST(real_milan_vcek_verifies_and_belongs_to_its_report)
 {
     struct real files;
@@ -108,7 +100,6 @@ TEST(real_milan_vcek_verifies_and_belongs_to_its_report)
         free(report);
     }
     chain_free(c);
-    real_close(&files);
 }
 
 TEST(real_turin_vcek_verifies)
@@ -125,7 +116,6 @@ TEST(real_turin_vcek_verifies)
     ck_assert_mem_eq(c->key.chip_id + 8, zeros, 56);
     ck_assert_uint_eq(chain_tcb_version(c), (uint64_t)9 << 56);
     chain_free(c);
-    real_close(&files);
 }
 
 TEST(real_vlek_verifies_until_it_expires)
@@ -155,7 +145,6 @@ TEST(real_vlek_verifies_until_it_expires)
         free(report);
     }
     chain_free(c);
-    real_close(&files);
 }
 
 TEST(real_vcek_with_edited_chip_id_is_refused)
@@ -166,7 +155,6 @@ TEST(real_vcek_with_edited_chip_id_is_refused)
         return;
     ck_assert_int_eq(real_judge(&files, SEPTEMBER_2026, NULL), -EBADMSG);
     assert_why("the signature of the VCEK (vcek_milan_bad_signature.der) does not verify");
-    real_close(&files);
 }
 
 TEST(real_chains_are_not_mixed)
@@ -200,7 +188,6 @@ TEST(real_chains_are_not_mixed)
             return;
         ck_assert_int_eq(real_judge(&files, JUNE_2025, NULL), -EBADMSG);
         assert_why(cases[i].why);
-        real_close(&files);
     }
 }
 
@@ -232,11 +219,11 @@ TEST(ask_and_asvk_beside_one_leaf_the_leaf_decides)
             ck_assert_str_eq(c->certs[CHAIN_ARK].subject_cn, "ARK-Milan");
         }
         chain_free(c);
-        real_close(&files);
     }
 }
 
-FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .timeout_s = 120);
+FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .teardown = free_kept,
+        .timeout_s = 120);
 
 /* As Genoa's ASK was replaced by another of the same name; roots of one name as well. */
 TEST(two_intermediates_of_one_name_the_signature_decides)
@@ -270,11 +257,10 @@ TEST(two_intermediates_of_one_name_the_signature_decides)
             in[4 - i] = kept;
         }
     }
-    snp_pki_leaf_done(&leaf);
     snp_pki_free(other);
 }
 
-FIXTURE();
+FIXTURE(.teardown = free_kept);
 
 TEST(real_roots_are_the_pinned_ones)
 {
@@ -290,7 +276,6 @@ TEST(real_roots_are_the_pinned_ones)
         ck_assert_uint_eq(roots.n, 4);
         ck_assert_int_eq(chain_roots_add(&roots, &files.in[0], &why), 0);
         ck_assert_uint_eq(roots.n, 4);
-        real_close(&files);
     }
 }
 
@@ -319,7 +304,6 @@ TEST(real_table_holds_the_certificates_in_order)
     }
     free(bytes);
     chain_free(c);
-    real_close(&files);
 }
 
 /* --- taking inputs apart --- */
@@ -337,7 +321,7 @@ static int parse(const struct chain_input *in, size_t n, struct chain **ret)
     return chain_parse(in, n, ret, &why);
 }
 
-/* The whole chain, then what is behind it; malloc'ed. */
+/* The whole chain, then what is behind it. */
 static char *bundle(const struct snp_pki_leaf *leaf, const char *eol, const char *behind)
 {
     struct chain_input ark = ca_input(MILAN, SNP_PKI_ARK, "");
@@ -349,10 +333,11 @@ static char *bundle(const struct snp_pki_leaf *leaf, const char *eol, const char
     ck_assert_int_gt(asprintf(&all, "%s%s%s%s%s", pem[0], eol, pem[1], pem[2], behind), 0);
     for (size_t i = 0; i < 3; i++)
         free(pem[i]);
-    return all;
+    return keep(all);
 }
 
-FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .timeout_s = 120);
+FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .teardown = free_kept,
+        .timeout_s = 120);
 
 TEST(pem_bundle_of_all_three_is_taken)
 {
@@ -378,9 +363,7 @@ TEST(pem_bundle_of_all_three_is_taken)
         c = NULL;
         ck_assert_msg(parse(&in, 1, &c) == 0, "%s", why.text);
         chain_free(c);
-        free(text);
     }
-    snp_pki_leaf_done(&leaf);
 }
 
 TEST(certificate_given_twice_counts_once)
@@ -396,8 +379,6 @@ TEST(certificate_given_twice_counts_once)
     ck_assert_str_eq(c->certs[CHAIN_ARK].source, "ark.der");
     ck_assert_str_eq(c->certs[CHAIN_LEAF].source, "all.pem, certificate 1");
     chain_free(c);
-    free(text);
-    snp_pki_leaf_done(&leaf);
 }
 
 TEST(pem_that_is_not_certificates_alone_is_refused)
@@ -444,9 +425,7 @@ TEST(pem_that_is_not_certificates_alone_is_refused)
         ck_assert_ptr_null(c);
         assert_why(cases[i].why);
         assert_why("all.pem");
-        free(text);
     }
-    snp_pki_leaf_done(&leaf);
 }
 
 TEST(inputs_that_are_no_certificates_are_refused)
@@ -501,7 +480,6 @@ TEST(bytes_behind_der_are_refused)
         ck_assert_int_eq(parse(&in, 1, &c), -EBADMSG);
     }
     free(longer);
-    snp_pki_leaf_done(&leaf);
 }
 
 /* The same certificate with its outer length written in three bytes where two do: BER, not DER. */
@@ -519,7 +497,6 @@ TEST(other_encodings_than_der_are_refused)
     ck_assert_int_eq(parse(&in, 1, &c), -EBADMSG);
     assert_why("vcek.ber is not encoded by DER's rules");
     free(ber);
-    snp_pki_leaf_done(&leaf);
 }
 
 /* OpenSSL reads this, too, and a certificate that it is only asked to write keeps the bytes that
@@ -539,7 +516,6 @@ TEST(a_sequence_that_is_not_one_is_refused)
     *at = 0x10;
     ck_assert_int_eq(parse(&in, 1, &c), -EBADMSG);
     assert_why("is not encoded by DER's rules");
-    snp_pki_leaf_done(&leaf);
 }
 
 TEST(table_over_the_guests_buffer_is_refused)
@@ -588,6 +564,4 @@ TEST(out_of_memory_is_an_error_like_any)
     sys = sys_real;
     ck_assert_int_eq(r, 0);
     ck_assert_uint_gt(n, 5);
-    free(text);
-    snp_pki_leaf_done(&leaf);
 }

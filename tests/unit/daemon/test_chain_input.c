@@ -4,15 +4,10 @@
  * and what is named for what it is where it is no certificate. Named after what was refused, or
  * refused with no reason that helps.
  */
-#include "base/sys.h"
 #include "bytes.h"
 #include "certs/chain/parts.h"
-#include "certs/store/store.h"
-#include "rig.h"
 #include "snp_table.h"
-#include "unit/daemon/chain_fixture.h"
-
-#include <errno.h>
+#include "store_import_fixture.h"
 
 static struct snp_pki_leaf leaf;
 static char *leaf_pem, *ask_pem, *ark_pem;
@@ -29,6 +24,7 @@ static void make_all(void)
     leaf_pem = to_pem(leaf.der, leaf.der_size, "\n");
     ask_pem = to_pem(ask.data, ask.size, "\r\n");
     ark_pem = to_pem(ark.data, ark.size, "\n");
+    keep_from_now();
 }
 
 static void free_all(void)
@@ -50,7 +46,6 @@ static int parse(const struct chain_input *in, size_t n, struct chain **ret)
 /* The test PKI's chain, and verified. */
 static void expect_chain(const struct chain_input *in, size_t n)
 {
-    struct chain_roots roots = roots_of(MILAN);
     struct chain *c;
 
     ck_assert_msg(parse(in, n, &c) == 0, "%s", why.text);
@@ -72,43 +67,21 @@ static void expect_refused(const char *name, const void *data, size_t size, cons
     ck_assert_msg(strncmp(why.text, name, strlen(name)) == 0, "%s", why.text);
 }
 
-/* What an import of one file makes of it: "ARK added, OTHER refused"; the last reason is in
- * `why`. */
-static void expect_import(struct store *store, struct chain_input file, const char *expected)
+/* By AMD's own roots alone, in September 2026. */
+static void use_real_roots(void)
 {
-    static const char *const actions[] = {[STORE_ADDED] = "added",
-                                          [STORE_UNCHANGED] = "unchanged",
-                                          [STORE_KEPT_OUT] = "kept out",
-                                          [STORE_REFUSED] = "refused"};
-    struct store_results results;
-    char text[1024] = "";
-
-    ck_assert_int_eq(store_import(store, &file, 1, &results), 0);
-    why.text[0] = 0;
-    for (size_t i = 0; i < results.n; i++) {
-        const struct store_result *result = &results.items[i];
-        size_t used = strlen(text);
-        ck_assert_str_eq(result->name, file.name);
-        (void)snprintf(text + used, sizeof(text) - used, "%s%s %s", i ? ", " : "", result->kind,
-                       actions[result->action]);
-        if (result->reason.text[0])
-            (void)why_set(&why, 0, "%s", result->reason.text);
-    }
-    ck_assert_msg(strcmp(text, expected) == 0, "%s: %s, not %s (%s)", file.name, text, expected,
-                  why.text);
-    store_results_done(&results);
+    chain_roots_init(&roots);
+    store.now_s = 1788220800;
 }
 
-static struct store open_store(struct chain_roots *roots, int64_t now_s)
+/* Another store, with nothing in it. */
+static void empty_store(void)
 {
-    static char dir[256];
-
-    sys = sys_real;
-    (void)snprintf(dir, sizeof(dir), "%s/certs", rig_tmpdir());
-    return (struct store){.dir = dir, .roots = roots, .now_s = now_s};
+    snprintf(dir, sizeof(dir), "%s/certs", rig_tmpdir());
 }
 
-FIXTURE(.setup_once = make_all, .teardown_once = free_all);
+FIXTURE(.setup_once = make_all, .teardown_once = free_all, .setup = store_setup,
+        .teardown = store_teardown);
 
 /* --- explanatory text ------------------------------------------------------------------------- */
 
@@ -229,25 +202,23 @@ TEST(an_import_takes_what_is_good_around_what_is_not)
 {
     static const char key[] =
         "-----BEGIN EC PRIVATE KEY-----\nc2VjcmV0\n-----END EC PRIVATE KEY-----\n";
-    struct chain_roots roots = roots_of(MILAN);
-    struct store store = open_store(&roots, (int64_t)time(NULL));
     char *text = NULL, *cut = strdup(ask_pem);
 
     cut[strlen(cut) / 2] = 0;
     ck_assert_int_gt(asprintf(&text, "%s%s%s\n%s%s%s", key, ark_pem, cut, ask_pem, leaf_pem, key),
                      0);
-    expect_import(&store, input_of("all.pem", text, strlen(text)),
-                  "OTHER refused, ARK added, OTHER refused, ASK added, VCEK added, OTHER refused");
+    import_one(input_of("all.pem", text, strlen(text)),
+               "OTHER refused, ARK added, OTHER refused, ASK added, VCEK added, OTHER refused");
     assert_why("all.pem holds a private key");
     ck_assert_ptr_null(strstr(why.text, "c2VjcmV0"));
     free(text);
     /* A BEGIN line that was lost does not go by as explanation. */
     ck_assert_int_gt(asprintf(&text, "%s%s", strchr(ark_pem, '\n'), ask_pem), 0);
-    expect_import(&store, input_of("all.pem", text, strlen(text)), "OTHER refused, ASK unchanged");
+    import_one(input_of("all.pem", text, strlen(text)), "OTHER refused, ASK unchanged");
     assert_why("has an END line without its BEGIN line");
     free(text);
     const char *alone = strchr(ark_pem, '\n');
-    expect_import(&store, input_of("all.pem", alone, strlen(alone)), "OTHER refused");
+    import_one(input_of("all.pem", alone, strlen(alone)), "OTHER refused");
     assert_why("has an END line without its BEGIN line");
     free(cut);
 }
@@ -289,22 +260,20 @@ static size_t make_table(bool own_first, uint8_t out[16384])
 
 TEST(a_table_is_taken_by_chain_and_import_and_its_makers_own_entry_is_named)
 {
-    struct chain_roots roots = roots_of(MILAN);
     static uint8_t table[16384];
 
     for (int first = 0; first <= 1; first++) {
-        struct store store = open_store(&roots, (int64_t)time(NULL));
         size_t size = make_table(first != 0, table);
         struct chain_input in = input_of("certs.bin", table, size);
+        empty_store();
         expect_chain(&in, 1);
-        expect_import(&store, in,
-                      first ? "OTHER kept out, ASK added, VCEK added, ARK added"
-                            : "VCEK added, ASK added, OTHER kept out, ARK added");
+        import_one(in, first ? "OTHER kept out, ASK added, VCEK added, ARK added"
+                             : "VCEK added, ASK added, OTHER kept out, ARK added");
         ck_assert_str_eq(why.text, "certs.bin has an entry of 6 bytes with the GUID "
                                    "00112233-4455-6677-8899-aabbccddeeff, which is none of a "
                                    "certificate, but somebody's own: it is passed over");
         in.size = 200;
-        expect_import(&store, in, "OTHER refused");
+        import_one(in, "OTHER refused");
         assert_why("begins like a GHCB certificate table, but an entry lies outside of its 200 ");
     }
 }
@@ -312,14 +281,12 @@ TEST(a_table_is_taken_by_chain_and_import_and_its_makers_own_entry_is_named)
 /* --- names ------------------------------------------------------------------------------------ */
 
 /* What the only refusal says, of an import or a verification. */
-static void judge_files(struct store *store, bool verify, const struct chain_input *files, size_t n)
+static void judge_files(bool verify, const struct chain_input *files, size_t n)
 {
     struct store_results results;
     unsigned refused = 0;
 
-    ck_assert_int_eq(verify ? store_verify(store, files, n, &results)
-                            : store_import(store, files, n, &results),
-                     0);
+    ck_assert_int_eq((verify ? store_verify : store_import)(&store, files, n, &results), 0);
     for (size_t i = 0; i < results.n; i++) {
         if (results.items[i].action != STORE_REFUSED)
             continue;
@@ -334,8 +301,6 @@ static void judge_files(struct store *store, bool verify, const struct chain_inp
  * verify". */
 TEST(verify_names_files_as_they_were_given_and_the_stores_as_they_lie_there)
 {
-    struct chain_roots roots = roots_of(MILAN);
-    struct store store = open_store(&roots, (int64_t)time(NULL));
     struct chain_input ark = ca_input(MILAN, SNP_PKI_ARK, "kds/my-ark.pem"),
                        ask = ca_input(MILAN, SNP_PKI_ASK, "kds/my-ask.pem"),
                        bad_ask = ca_input(MILAN, SNP_PKI_ASK, "kds/bad-ask.pem");
@@ -352,21 +317,21 @@ TEST(verify_names_files_as_they_were_given_and_the_stores_as_they_lie_there)
     const struct chain_input with_ark[] = {bad_ask, ark}, with_both[] = {bad_leaf, ask, ark};
 
     for (int verify = 1; verify >= 0; verify--) {
-        judge_files(&store, verify != 0, with_ark, 2);
+        judge_files(verify != 0, with_ark, 2);
         assert_why("kds/bad-ask.pem");
         assert_why("ARK-Milan (kds/my-ark.pem)");
         ck_assert_msg(!strstr(why.text, store.dir), "%s", why.text);
-        judge_files(&store, verify != 0, with_both, 3);
+        judge_files(verify != 0, with_both, 3);
         assert_why("kds/bad-vcek.der");
         assert_why("kds/my-ask.pem");
         ck_assert_msg(!strstr(why.text, store.dir), "%s", why.text);
     }
     /* Both are stored by now. */
     (void)snprintf(stored, sizeof(stored), "%s/Milan/ark.der", store.dir);
-    judge_files(&store, true, &bad_ask, 1);
+    judge_files(true, &bad_ask, 1);
     assert_why(stored);
     (void)snprintf(stored, sizeof(stored), "%s/Milan/ask.der", store.dir);
-    judge_files(&store, true, &bad_leaf, 1);
+    judge_files(true, &bad_leaf, 1);
     assert_why(stored);
     free(altered);
     free(altered_leaf);
@@ -477,9 +442,8 @@ TEST(what_firmware_writes_is_named)
 
 /* --- from the field --------------------------------------------------------------------------- */
 
-#define SEPTEMBER_2026 1788220800
-#define ARK_MILAN      "69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd"
-#define ASK_MILAN      "67d303bd3905fd38db8b20e0793699870e7fa612eaad5dec358293fd8c0bac1b"
+#define ARK_MILAN "69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd"
+#define ASK_MILAN "67d303bd3905fd38db8b20e0793699870e7fa612eaad5dec358293fd8c0bac1b"
 
 #define VCEK_TEXT "914363d8d0c9aa1818f2ae6b92524f2a35582006aa09ddf56753ad163a8e547c"
 
@@ -490,13 +454,17 @@ static bool read_data(const char *name, struct chain_input *ret)
     if (!path)
         return false;
     *ret = (struct chain_input){.name = name};
-    ret->data = test_read_file(path, &ret->size);
+    ret->data = keep(test_read_file(path, &ret->size));
     return true;
 }
 
-static void free_data(struct chain_input *in)
+/* And frees it. */
+static void expect_real_milan(struct chain *c)
 {
-    free((void *)(uintptr_t)in->data);
+    ck_assert_str_eq(c->certs[CHAIN_ARK].sha256, ARK_MILAN);
+    ck_assert_str_eq(c->certs[CHAIN_ASK].sha256, ASK_MILAN);
+    ck_assert_msg(chain_verify(c, &roots, store.now_s, &why) == 0, "%s", why.text);
+    chain_free(c);
 }
 
 /* `openssl x509 -text`, print_certs, Bag Attributes, a comment, a byte order mark: as [certs] chain
@@ -506,28 +474,22 @@ TEST(field_pem_with_text_around)
     static const char *const chains[] = {"field/pem/chain_print_certs.pem",
                                          "field/pem/chain_bag.pem", "field/pem/chain_comment.pem",
                                          "field/pem/chain_utf8_bom.pem"};
-    struct chain_input vcek;
-    struct chain_roots roots;
+    struct chain_input vcek_text;
 
-    chain_roots_init(&roots);
-    if (!read_data("field/pem/vcek_text.pem", &vcek))
+    use_real_roots();
+    if (!read_data("field/pem/vcek_text.pem", &vcek_text))
         return;
     for (size_t i = 0; i < sizeof(chains) / sizeof(chains[0]); i++) {
-        struct store store = open_store(&roots, SEPTEMBER_2026);
-        struct chain_input in[2] = {{0}, vcek};
+        struct chain_input in[2] = {{0}, vcek_text};
         struct chain *c;
+        empty_store();
         ck_assert(read_data(chains[i], &in[0]));
         ck_assert_msg(parse(in, 2, &c) == 0, "%s", why.text);
-        ck_assert_str_eq(c->certs[CHAIN_ARK].sha256, ARK_MILAN);
-        ck_assert_str_eq(c->certs[CHAIN_ASK].sha256, ASK_MILAN);
         ck_assert_str_eq(c->certs[CHAIN_LEAF].sha256, VCEK_TEXT);
-        ck_assert_msg(chain_verify(c, &roots, SEPTEMBER_2026, &why) == 0, "%s", why.text);
-        chain_free(c);
-        expect_import(&store, in[0], "ASK added, ARK added");
-        expect_import(&store, vcek, "VCEK added");
-        free_data(&in[0]);
+        expect_real_milan(c);
+        import_one(in[0], "ASK added, ARK added");
+        import_one(vcek_text, "VCEK added");
     }
-    free_data(&vcek);
 }
 
 TEST(field_utf16_is_named)
@@ -539,7 +501,6 @@ TEST(field_utf16_is_named)
     expect_refused(in.name, in.data, in.size,
                    "is text in UTF-16, as some Windows tools save it: save it as UTF-8 (iconv -f "
                    "UTF-16 -t UTF-8)");
-    free_data(&in);
 }
 
 TEST(field_tables)
@@ -553,24 +514,19 @@ TEST(field_tables)
         {"field/tables/t10_gce_extra_first.bin",
          "OTHER kept out, VCEK added, ASK added, ARK added"},
     };
-    struct chain_roots roots;
 
-    chain_roots_init(&roots);
+    use_real_roots();
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct store store = open_store(&roots, SEPTEMBER_2026);
         struct chain_input in;
+        empty_store();
         struct chain *c;
         if (!read_data(cases[i].name, &in))
             return;
-        expect_import(&store, in, cases[i].expected);
+        import_one(in, cases[i].expected);
         if (strstr(cases[i].expected, "OTHER"))
             assert_why("an entry of 18 bytes with the GUID 9f4116cd-c503-4f5a-8f6f-fb68882f4ce2");
         ck_assert_msg(parse(&in, 1, &c) == 0, "%s", why.text);
-        ck_assert_str_eq(c->certs[CHAIN_ARK].sha256, ARK_MILAN);
-        ck_assert_str_eq(c->certs[CHAIN_ASK].sha256, ASK_MILAN);
         ck_assert_uint_eq(c->certs[CHAIN_LEAF].size, 1360);
-        ck_assert_msg(chain_verify(c, &roots, SEPTEMBER_2026, &why) == 0, "%s", why.text);
-        chain_free(c);
-        free_data(&in);
+        expect_real_milan(c);
     }
 }

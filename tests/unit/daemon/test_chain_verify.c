@@ -5,16 +5,10 @@
  */
 #include "unit/daemon/chain_fixture.h"
 
-#include <errno.h>
-#include <openssl/bn.h>
-#include <openssl/core_names.h>
-#include <openssl/param_build.h>
-#include <openssl/rsa.h>
-#include <openssl/x509v3.h>
-
 static const uint8_t zeros[COCO_SNP_CHIP_ID_SIZE];
 
-FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .timeout_s = 120);
+FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .teardown = free_kept,
+        .timeout_s = 120);
 
 /* --- leaves as the PKI makes them --- */
 
@@ -53,7 +47,6 @@ TEST(every_product_verifies_with_both_signers)
                              56);
             ck_assert_str_eq(c->key.csp, vlek ? "CN=cloud.example" : "");
             chain_free(c);
-            snp_pki_leaf_done(&leaf);
         }
 }
 
@@ -78,13 +71,11 @@ TEST(bad_leaves_are_refused_with_their_reason)
         for (int vlek = 0; vlek < 2; vlek++) {
             int product = i % 2 ? TURIN : GENOA;
             struct snp_pki_leaf_options options = {.vlek = vlek, .bad = cases[i].bad};
-            struct snp_pki_leaf leaf = make_leaf(product, &options);
-            int r = judge(product, vlek, leaf.der, leaf.der_size);
+            int r = judge_leaf(product, &options);
             ck_assert_msg(r == cases[i].result, "bad %x: %d, %s", cases[i].bad, r, why.text);
             assert_why(cases[i].why);
             if (r < 0)
                 assert_why(vlek ? "the VLEK (leaf.der)" : "the VCEK (leaf.der)");
-            snp_pki_leaf_done(&leaf);
         }
 }
 
@@ -113,17 +104,15 @@ TEST(missing_extensions_are_named)
         for (int vlek = 0; vlek < 2; vlek++)
             for (int product = MILAN; product < N_PRODUCTS; product++) {
                 struct snp_pki_leaf_options options = {.vlek = vlek, .omit = cases[i].omit};
-                struct snp_pki_leaf leaf = make_leaf(product, &options);
                 bool needed = (vlek ? cases[i].vlek : cases[i].vcek) &&
                               strchr(cases[i].products, '0' + product) != NULL;
-                int r = judge(product, vlek, leaf.der, leaf.der_size);
+                int r = judge_leaf(product, &options);
                 ck_assert_msg(r == (needed ? -EBADMSG : 0), "%s, vlek %d, product %d: %d %s",
                               cases[i].omit, vlek, product, r, why.text);
                 if (needed) {
                     assert_why("lacks the extension");
                     assert_why(cases[i].name);
                 }
-                snp_pki_leaf_done(&leaf);
             }
 }
 
@@ -148,7 +137,6 @@ TEST(unpinned_root_is_refused_by_its_fingerprint)
     assert_why(hex);
     assert_why("[certs] root");
     chain_free(c);
-    snp_pki_leaf_done(&leaf);
 }
 
 TEST(only_roots_can_be_trusted_and_not_too_many)
@@ -194,7 +182,6 @@ TEST(every_altered_byte_of_a_leaf_is_noticed)
         leaf.der[i] ^= bit;
     }
     ck_assert_int_eq(judge(MILAN, false, leaf.der, leaf.der_size), 0);
-    snp_pki_leaf_done(&leaf);
 }
 
 TEST(sentence_may_be_unwanted_or_cut)

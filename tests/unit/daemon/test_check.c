@@ -6,10 +6,6 @@
 #include "quotes/check.h"
 #include "support.h"
 #include "tdx_quote.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 static struct tdx_signer *signer;
 

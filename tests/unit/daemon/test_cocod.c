@@ -3,24 +3,10 @@
  * The daemon put together from a configuration: starting, reloading and stopping it, whatever it is
  * doing at that moment.
  */
-#include "base/log.h"
-#include "base/sys.h"
-#include "certs/certs.h"
-#include "cocod.h"
-#include "config/config.h"
 #include "fake_qgs.h"
-#include "observe/metrics.h"
-#include "peer/server.h"
-#include "quotes/quotes.h"
 #include "rig.h"
 #include "scarce.h"
-#include "status.h"
 #include "tdx_quote.h"
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 static struct event_base *base;
 static struct cocod *cocod;
@@ -39,6 +25,7 @@ static void setup(void)
 
 static void teardown(void)
 {
+    rig_close_kept();
     cocod_free(cocod);
     cocod = NULL;
     event_base_free(base);
@@ -51,9 +38,7 @@ static void teardown(void)
  */
 static struct config *make_config(int chain, const char *more)
 {
-    struct config_errors errors = {0};
     struct certs_options options = {0};
-    struct config *config = NULL;
     char text[2048];
     int n = snprintf(text, sizeof(text),
                      "[cocod]\nlog_level = critical\n"
@@ -68,33 +53,24 @@ static struct config *make_config(int chain, const char *more)
         n += snprintf(text + n, sizeof(text) - (size_t)n, "root = %s\n", options.roots[0]);
     }
     ck_assert_int_lt(n, (int)sizeof(text));
-    int r = config_parse("test", text, strlen(text), &config, &errors);
-    ck_assert_msg(r == 0, "%s", errors.n ? errors.items[0] : "configuration");
-    return config;
+    return rig_config(text);
 }
 
 static void settle(void)
 {
-    for (int i = 0; i < 8; i++) {
-        timers_run(&cocod->timers);
-        event_base_loop(base, EVLOOP_NONBLOCK);
-    }
+    rig_turn(&cocod->timers, base);
 }
 
 /* A client that has said HELLO; the reply is in *message. */
 static int connect_client(struct rig_message *message)
 {
-    struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = 3};
-    uint8_t payload[COCO_HELLO_SIZE], frame[256];
-    int pair[2];
+    uint8_t frame[256];
+    int fd = rig_keep(rig_adopt(cocod->server, &vmm_dialect, &cocod->vmm, NULL));
 
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    ck_assert_ptr_nonnull(server_adopt(cocod->server, &vmm_dialect, &cocod->vmm, pair[0]));
-    coco_hello_encode(&hello, payload);
-    rig_send(pair[1], frame, rig_frame(frame, COCO_HELLO, 1, 0, payload, sizeof(payload)));
+    rig_send(fd, frame, rig_hello_frame(frame, (struct coco_hello){.features = 3}));
     settle();
-    rig_expect(pair[1], message, COCO_HELLO_REPLY, 1, COCO_OK);
-    return pair[1];
+    rig_expect(fd, message, COCO_HELLO_REPLY, 1, COCO_OK);
+    return fd;
 }
 
 static int connect_session(void)
@@ -109,12 +85,9 @@ static int connect_session(void)
 
 static void ask_quote(int fd, uint64_t id)
 {
-    uint8_t tdreport[COCO_TDREPORT_SIZE], payload[COCO_QUOTE_GET_SIZE], frame[2048];
-    struct coco_quote_get get = {.quote_max = COCO_QUOTE_MAX, .tdreport = tdreport};
+    uint8_t frame[2048];
 
-    tdx_make_tdreport(id, NULL, tdreport);
-    coco_quote_get_encode(&get, payload);
-    rig_send(fd, frame, rig_frame(frame, COCO_QUOTE_GET, id, 0, payload, sizeof(payload)));
+    rig_send(fd, frame, rig_quote_frame(frame, id, COCO_QUOTE_MAX, 0));
     settle();
 }
 
@@ -133,13 +106,11 @@ FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setu
 TEST(starts_serves_and_stops)
 {
     static struct rig_message message;
-    struct coco_certs_get get = {.npages = 4};
-    uint8_t payload[COCO_CERTS_GET_SIZE], frame[64];
+    uint8_t frame[64];
 
     start_cocod("");
     int fd = connect_session();
-    coco_certs_get_encode(&get, payload);
-    rig_send(fd, frame, rig_frame(frame, COCO_CERTS_GET, 2, 0, payload, sizeof(payload)));
+    rig_send(fd, frame, rig_certs_frame(frame, 2, 4, 0));
     settle();
     rig_expect(fd, &message, COCO_CERTS_REPLY, 2, COCO_OK);
     ask_quote(fd, 3);
@@ -149,7 +120,6 @@ TEST(starts_serves_and_stops)
     cocod_free(cocod);
     cocod = NULL;
     ck_assert(rig_closed(fd));
-    close(fd);
 }
 
 /* QGS works on for requesters that are gone, and such an exchange holds its account. */
@@ -163,15 +133,13 @@ TEST_LOOP(stops_while_qgs_is_working, 0, 2)
     ck_assert_uint_eq(fake_qgs_n, 1);
     ck_assert_uint_eq(metrics.now_jobs, 6);
     if (_i == 1) { /* abandoned before */
-        close(fd);
+        rig_hang_up(fd);
         settle();
         ck_assert_uint_eq(metrics.now_jobs, 1);
     }
     cocod_free(cocod);
     cocod = NULL;
     ck_assert_uint_eq(metrics.now_jobs, 0);
-    if (_i == 0)
-        close(fd);
 }
 
 TEST(stops_while_a_chain_is_being_loaded)
@@ -206,18 +174,15 @@ TEST(a_reload_brings_the_new_chain_and_tells_sessions)
     ck_assert_uint_eq(notify.event, COCO_NOTIFY_GENERATION);
     ck_assert_uint_eq(notify.generation, certs_status(cocod->certs).generation);
     ck_assert(!rig_take(fd, &message));
-    close(fd);
 }
 
 TEST(without_services_it_starts_as_well)
 {
     static const char text[] = "[cocod]\nlog_level = critical\n[quotes]\nqgs = none\n";
     static struct rig_message message;
-    struct config *config = NULL;
     struct coco_hello_reply reply;
 
-    ck_assert_int_eq(config_parse("test", text, strlen(text), &config, NULL), 0);
-    ck_assert_int_eq(cocod_new(base, config, &cocod), 0);
+    ck_assert_int_eq(cocod_new(base, rig_config(text), &cocod), 0);
     int fd = connect_client(&message);
     ck_assert_int_eq(coco_hello_reply_decode(message.payload, message.header.length, &reply), 0);
     ck_assert_uint_eq(reply.services, 0);
@@ -225,7 +190,6 @@ TEST(without_services_it_starts_as_well)
     ck_assert_int_eq(message.passed_fd, -1);
     ask_quote(fd, 2);
     rig_expect(fd, &message, COCO_QUOTE_REPLY, 2, COCO_EOPNOTSUPP);
-    close(fd);
 }
 
 /* What the loading of the chain needs is not among them: there, the empty table is the answer. */

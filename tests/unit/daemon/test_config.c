@@ -6,10 +6,6 @@
 #include "scarce.h"
 #include "support.h"
 
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
 /* The example file lies in the source tree; tests run from its root. */
 #define EXAMPLE "cocod.conf.example"
 
@@ -65,17 +61,9 @@ struct mistake {
     for (size_t row = 0; row < sizeof(rows) / sizeof(*(rows)); row++) \
     assert_mistake((rows)[row].text, (rows)[row].said)
 
-/* What a printer writes, malloc'ed; NULL: config_print. */
-static char *printed(int (*print)(FILE *))
+static int print_config(FILE *f)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
-
-    ck_assert_ptr_nonnull(f);
-    ck_assert_int_eq(print ? print(f) : config_print(config, f), 0);
-    ck_assert_int_eq(fclose(f), 0);
-    return text;
+    return config_print(config, f);
 }
 
 /* Lines of "[section]" and "key = value": what each key has, as it would be written; of a list, all
@@ -216,7 +204,7 @@ TEST(the_front_doors_keys)
                   "allow_platform_info = yes\n");
 
     /* What is printed says the same again. */
-    char *text = printed(NULL);
+    char *text = test_printed(print_config);
     ck_assert_ptr_nonnull(strstr(text, "listen = vsock::4050  ;"));
     assert_parses(text);
     ck_assert_uint_eq(config->qgs_door_listen.n, 2);
@@ -425,7 +413,7 @@ TEST(foreign_text_in_mistakes_is_escaped)
 TEST(example_file_is_what_the_table_says)
 {
     size_t size = 0;
-    char *expected = printed(config_print_example);
+    char *expected = test_printed(config_print_example);
     char *found = (char *)test_read_file(EXAMPLE, &size);
 
     ck_assert_msg(strcmp(expected, found) == 0, "%s differs from config_print_example()", EXAMPLE);
@@ -437,7 +425,7 @@ TEST(example_file_is_what_the_table_says)
 /* The example with its comment signs taken off sets every key to its default. */
 TEST(example_keys_parse_as_they_stand)
 {
-    char *text = printed(config_print_example);
+    char *text = test_printed(config_print_example);
     size_t n = 0;
     const struct config_key *keys = config_keys(&n);
 
@@ -456,7 +444,7 @@ TEST(printed_values_read_back_the_same)
     assert_parses("[certs]\nchain = /a\nroot = /r\nchain = /b c\n[quotes]\nqgs = vsock:2:1\n"
                   "timeout = 61001ms\nmax_timeout = 120s\n[limits]\nunsent = 100000\n"
                   "hello_timeout = 120s\n[cocod]\nlog_level = warning\n[rpc]\ngroup = kvm\n");
-    char *first = printed(NULL);
+    char *first = test_printed(print_config);
     ck_assert_ptr_nonnull(
         strstr(first, "chain = /a  ; test.conf:2\nchain = /b c  ; test.conf:4\n"));
     ck_assert_ptr_nonnull(strstr(first, "slots = 4  ; default\n"));
@@ -479,7 +467,7 @@ TEST(printed_values_read_back_the_same)
 
 TEST(reference_names_every_key)
 {
-    char *text = printed(config_print_reference);
+    char *text = test_printed(config_print_reference);
     size_t n = 0;
     const struct config_key *keys = config_keys(&n);
 

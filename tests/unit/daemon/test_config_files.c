@@ -5,12 +5,7 @@
  */
 #include "config/config.h"
 #include "support.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static char base[200];
 static char folders[3][208]; /* usr, run, etc */

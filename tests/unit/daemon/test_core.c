@@ -3,23 +3,10 @@
  * The daemon's core as a whole, on a virtual clock: seeded interleavings of everything that VMMs,
  * QGS and time can do; memory that runs out at each allocation in turn; and what a CERTS_GET costs.
  */
-#include "base/sys.h"
-#include "certs/certs.h"
+#include "cached_pki.h"
 #include "observe/history.h"
-#include "observe/metrics.h"
-#include "peer/peer.h"
-#include "peer/server.h"
 #include "scarce.h"
-#include "snp_pki.h"
-#include "status.h"
 #include "world.h"
-#include <errno.h>
-#include <event2/event.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 static struct world world;
 
@@ -31,13 +18,11 @@ static const char *config_text(void)
 {
     static char text[4096];
     static char dir[64];
-    struct snp_pki_options options = {.keys_dir = snp_pki_cache_dir()};
-    struct snp_pki *pki = snp_pki_new(&options);
+    struct snp_pki *pki = cached_pki(NULL, 0);
     struct snp_pki_leaf leaf = {0};
     struct snp_pki_tcb tcb = {.bl = 3, .snp = 8, .ucode = 115};
     uint8_t chip[64] = {1, 2, 3};
 
-    ck_assert_ptr_nonnull(pki);
     snprintf(dir, sizeof(dir), "%s", test_tmpdir());
     ck_assert_int_eq(snp_pki_make_vcek(pki, tcb, chip, &leaf), 0);
     ck_assert_int_eq(snp_pki_write_dir(pki, &leaf, dir), 0);
@@ -241,6 +226,13 @@ TEST(every_request_completes_exactly_once)
     ck_assert_uint_gt(metrics.quotes_hedges_won - won, 10);
 }
 
+static void get_table(struct world_client *client)
+{
+    world_certs_get(client, 4);
+    world_send(&world, client, SIZE_MAX);
+    ck_assert_uint_eq(world_receive(&world, client), 1);
+}
+
 /* --- memory ---------------------------------------------------------------------------------- */
 
 /* One session that uses everything, with the n-th allocation failing once and for all. Nothing
@@ -283,9 +275,7 @@ static bool session_with_failing_alloc(const char *text, long n)
     ck_assert_ptr_nonnull(client);
     world_hello(&world, client, 0);
     ck_assert(client->established);
-    world_certs_get(client, 4);
-    world_send(&world, client, SIZE_MAX);
-    ck_assert_uint_eq(world_receive(&world, client), 1);
+    get_table(client);
     world_close(&world);
     return exhausted;
 }
@@ -351,9 +341,7 @@ TEST(certs_get_allocates_nothing_and_costs_two_calls)
     world_hello(&world, client, COCO_FEATURE_LEASE);
     /* Warm: libevent grows its lists once, and the account's history three times. */
     for (unsigned i = 0; i < HISTORY_ENTRIES; i++) {
-        world_certs_get(client, 4);
-        world_send(&world, client, SIZE_MAX);
-        ck_assert_uint_eq(world_receive(&world, client), 1);
+        get_table(client);
     }
     served_table = certs_status(world.cocod->certs).table->data;
     sys.alloc = counting_alloc;
@@ -361,9 +349,7 @@ TEST(certs_get_allocates_nothing_and_costs_two_calls)
     sys.sendmsg = counting_sendmsg;
     n_allocs = n_recv = n_sendmsg = 0;
     for (int i = 0; i < 1000; i++) {
-        world_certs_get(client, 4);
-        world_send(&world, client, SIZE_MAX);
-        ck_assert_uint_eq(world_receive(&world, client), 1);
+        get_table(client);
     }
     ck_assert_uint_eq(n_allocs, 0);
     ck_assert_uint_eq(n_recv, 1000);

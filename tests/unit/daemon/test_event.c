@@ -3,9 +3,7 @@
  * Events: the table and what is made from it, what is logged and kept of one, limits; and the
  * alarms that time alone brings.
  */
-#include "base/log.h"
 #include "certs_fixture.h"
-#include "observe/event.h"
 #include <ctype.h>
 #include <glob.h>
 
@@ -34,22 +32,10 @@ TEST(every_row_is_whole_and_its_id_its_own)
     }
 }
 
-static char *printed(int (*print)(FILE *))
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-
-    ck_assert_ptr_nonnull(out);
-    ck_assert_int_eq(print(out), 0);
-    ck_assert_int_eq(fclose(out), 0);
-    return text;
-}
-
 /* `make events` makes it. */
 TEST(the_catalog_that_is_shipped_is_the_tables)
 {
-    char *text = printed(event_print_catalog);
+    char *text = test_printed(event_print_catalog);
     size_t size;
     uint8_t *file = test_read_file("systemd/cocod.catalog", &size);
 
@@ -60,7 +46,7 @@ TEST(the_catalog_that_is_shipped_is_the_tables)
 
 TEST(the_manual_has_every_event)
 {
-    char *text = printed(event_print_reference);
+    char *text = test_printed(event_print_reference);
 
     for (int i = 0; i < EVENT_IDS; i++) {
         const struct event_kind *kind = event_kind((enum event_id)i);
@@ -168,21 +154,11 @@ static void begin(void)
 
 static void finish(void)
 {
+    teardown();
     log_set_sink(NULL, NULL);
     log_set_level(LOG_LEVEL_CRITICAL);
     event_set_listener(NULL, NULL);
     event_reset();
-}
-
-static const char *field(const struct event_record *event, const char *name)
-{
-    const char *p = event->fields;
-    size_t n = strlen(name);
-
-    for (size_t i = 0; i < event->n_fields; i++, p += strlen(p) + 1)
-        if (strncmp(p, name, n) == 0 && p[n] == '=')
-            return p + n + 1;
-    return NULL;
 }
 
 TEST(one_is_logged_and_kept_escaped)
@@ -201,8 +177,8 @@ TEST(one_is_logged_and_kept_escaped)
     ck_assert_int_eq(event->id, EVENT_GUEST_FATAL);
     ck_assert_str_eq(event->sentence, "VM evil\\x0a died");
     ck_assert_uint_eq(event->n_fields, 2);
-    ck_assert_str_eq(field(event, "COCO_VM"), "evil\\x0a\\xe2\\x80\\xae");
-    ck_assert_str_eq(field(event, "PEER_PID"), "7");
+    ck_assert_str_eq(rig_event_field(event, "COCO_VM"), "evil\\x0a\\xe2\\x80\\xae");
+    ck_assert_str_eq(rig_event_field(event, "PEER_PID"), "7");
     ck_assert_ptr_null(event_find(0));
     ck_assert_ptr_null(event_find(2));
 }
@@ -307,8 +283,8 @@ TEST(a_certificate_warns_at_60_30_and_7_days)
     uint64_t before = event_newest();
     ck_assert_uint_eq(count_at(end_s, 60, EVENT_EXPIRES_60_DAYS), 1);
     ck_assert_uint_eq(event_newest(), before + 1);
-    ck_assert_ptr_nonnull(field(event_find(event_newest()), "COCO_CERTIFICATE"));
-    ck_assert_str_eq(field(event_find(event_newest()), "COCO_DAYS"), "60");
+    ck_assert_ptr_nonnull(rig_event_field(event_find(event_newest()), "COCO_CERTIFICATE"));
+    ck_assert_str_eq(rig_event_field(event_find(event_newest()), "COCO_DAYS"), "60");
     ck_assert_ptr_nonnull(strstr(event_find(event_newest())->sentence, "in 60 days"));
     ck_assert_uint_eq(n_problems(), 0);
     ck_assert_uint_eq(count_at(end_s, 31, EVENT_EXPIRES_60_DAYS), 1); /* once */
@@ -322,7 +298,6 @@ TEST(a_certificate_warns_at_60_30_and_7_days)
     ck_assert_uint_eq(event_count(EVENT_EXPIRES_30_DAYS), 1);
     count_at(end_s, -2, EVENT_EXPIRES_7_DAYS);
     ck_assert(has_problem("has expired"));
-    rig_close(&rig);
 }
 
 TEST(one_that_is_near_its_end_at_first_has_the_closest_alarm_alone)
@@ -339,7 +314,6 @@ TEST(one_that_is_near_its_end_at_first_has_the_closest_alarm_alone)
     ck_assert_uint_eq(event_count(EVENT_EXPIRES_60_DAYS), 0);
     ck_assert_uint_eq(event_count(EVENT_EXPIRES_30_DAYS), 0);
     ck_assert_uint_eq(event_count(EVENT_EXPIRES_7_DAYS), 1);
-    rig_close(&rig);
 }
 
 TEST(a_wrong_clock_is_told_and_warns_of_no_expiry)
@@ -355,5 +329,4 @@ TEST(a_wrong_clock_is_told_and_warns_of_no_expiry)
     certs_reload(rig.certs, &options.certs);
     rig_await_worker(&rig);
     ck_assert_uint_eq(event_count(EVENT_CLOCK_RIGHT), 1);
-    rig_close(&rig);
 }

@@ -4,9 +4,6 @@
  */
 #include "base/fileio.h"
 #include "support.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #define MOST 65536u

@@ -4,22 +4,10 @@
  * against this tree's daemon, byte for byte. What the daemon answers must be what the client was
  * answered then, but for what the protocol leaves to each daemon.
  */
-#include "base/sys.h"
-#include "certs/certs.h"
-#include "config/config.h"
-#include "rig.h"
-#include "support.h"
-#include "wire.h"
 #include "world.h"
 #include <ctype.h>
-#include <errno.h>
 #include <glob.h>
 #include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define WALL_S 1798761600 /* 2027-01-01: within the recorded certificates' dates */
 
@@ -143,8 +131,6 @@ static void same_message(const struct step *step, const uint8_t *got, size_t siz
 
 static struct config *make_config(unsigned leaf)
 {
-    struct config_errors errors = {0};
-    struct config *config = NULL;
     static char text[6 * PATH_MAX];
 
     snprintf(text, sizeof(text),
@@ -152,9 +138,7 @@ static struct config *make_config(unsigned leaf)
              "chain = %s/ark.der\nchain = %s/ask.der\nchain = %s/vcek-%u.der\n"
              "[quotes]\nqgs = unix:/nowhere/qgs.socket\n",
              world.dir, dir, dir, dir, dir, leaf);
-    int r = config_parse("golden", text, strlen(text), &config, &errors);
-    ck_assert_msg(r == 0, "%s", errors.n ? errors.items[0] : "configuration");
-    return config;
+    return rig_config(text);
 }
 
 static int64_t wall_s(void)
@@ -179,29 +163,21 @@ static void reload(unsigned leaf)
 static void take_message(struct world_client *client, const struct step *step)
 {
     static uint8_t got[1u << 16];
-    char control[CMSG_SPACE(sizeof(int))];
-    struct iovec iov = {.iov_base = got, .iov_len = step->size};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control,
-                         .msg_controllen = sizeof(control)};
+    struct coco_header header;
+    int passed;
 
     ck_assert_uint_le(step->size, sizeof(got));
     world_settle(&world);
-    ssize_t n = recvmsg(client->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    ssize_t n =
+        rig_receive_fd(client->fd, got, step->size, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, &passed);
     ck_assert_msg(n == (ssize_t)step->size, "%s:%u: %zd bytes came, and there were %zu", dir,
                   step->line, n, step->size);
     same_message(step, got, (size_t)n);
-    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-    struct coco_header header;
     ck_assert_int_eq(coco_header_decode(got, &header), 0);
     /* The table file, for the lease that this client asked for. */
-    ck_assert_int_eq(cmsg != NULL, header.type == COCO_HELLO_REPLY);
-    if (cmsg) {
-        int fd;
-        memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
-        close(fd);
-    }
+    ck_assert_int_eq(passed >= 0, header.type == COCO_HELLO_REPLY);
+    if (passed >= 0)
+        close(passed);
 }
 
 static struct world_exchange *open_exchange(void)

@@ -2,36 +2,8 @@
 /*
  * The ring of an account's last requests, and how much memory all of them together can take.
  */
-#include "base/sys.h"
+#include "account_fixture.h"
 #include "observe/history.h"
-#include "observe/metrics.h"
-#include "peer/account.h"
-#include "rig.h"
-#include "scarce.h"
-#include "status.h"
-#include <string.h>
-
-static struct event_base *base;
-static struct timers timers;
-static struct accounts accounts;
-
-static void setup(void)
-{
-    rig_reset_sys();
-    memset(&metrics, 0, sizeof(metrics));
-    base = event_base_new();
-    ck_assert_ptr_nonnull(base);
-    ck_assert_int_eq(timers_init(&timers, base), 0);
-    accounts_init(&accounts, base, &timers, 60u * 1000000u);
-}
-
-static void teardown(void)
-{
-    accounts_done(&accounts);
-    timers_done(&timers);
-    event_base_free(base);
-    sys = sys_real;
-}
 
 static void add(struct history *history, enum history_kind kind, uint32_t status, uint32_t bytes)
 {

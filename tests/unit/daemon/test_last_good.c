@@ -6,12 +6,7 @@
 #include "config/config.h"
 #include "config/last_good.h"
 #include "support.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static char path[512];
 

@@ -4,14 +4,10 @@
  * held no more; and all of it together is less than the unit's MemoryMax=. (Each limit is walked to
  * its edge in test_limits_walk.)
  */
-#include "base/worker.h"
 #include "bytes.h"
-#include "certs/certs.h"
-#include "config/config.h"
 #include "limits_fixture.h"
 #include "observe/history.h"
 #include "peer/passed.h"
-#include "peer/request.h"
 #include "qgs_door/qgs_door.h"
 #include "quotes/queue.h"
 #include <malloc.h>
@@ -35,7 +31,8 @@ static const struct {
                     [CHARGE_REQUESTS] = {"in_flight_per_account", "in_flight"},
                     [CHARGE_JOBS] = {"store_jobs_per_account", "store_jobs"}};
 
-FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup, .timeout_s = 60);
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
+        .teardown = limits_teardown, .timeout_s = 60);
 
 /* 10 for an account, 512 for all: of these the last 64 for users who have 2 at most. */
 TEST_LOOP(each_kind_is_refused_at_its_edge_and_not_before, 0, CHARGES)
@@ -75,7 +72,6 @@ TEST_LOOP(each_kind_is_refused_at_its_edge_and_not_before, 0, CHARGES)
         account_unref(others[i]);
     }
     ck_assert_uint_eq(rig.server->accounts.held[kind], 0);
-    rig_close(&rig);
 }
 
 TEST(a_charge_larger_than_its_limit_does_not_wrap)
@@ -88,7 +84,6 @@ TEST(a_charge_larger_than_its_limit_does_not_wrap)
     ck_assert(account_charge(account, CHARGE_BYTES, 1000));
     account_uncharge(account, CHARGE_BYTES, 1000);
     account_unref(account);
-    rig_close(&rig);
 }
 
 /* The charge is what the allocator takes. */
@@ -110,52 +105,33 @@ TEST(bytes_are_charged_as_malloc_counts_them)
 
 TEST(one_user_has_all_places_but_the_reserve)
 {
-    int fds[600], n = 0;
+    int n = 0;
 
     options.limits.peers = 256;
     options.limits.peers_per_account = 16;
     rig_open(&rig, &options);
-    while ((fds[n] = connect_as(1000, 1 + n / 16, &toy_dialect, NULL)) >= 0)
+    while (connect_as(1000, 1 + n / 16, &toy_dialect, NULL) >= 0)
         n++;
     ck_assert_int_eq(n, 224); /* 7/8 */
     ck_assert_str_eq(limit_told(), "peers");
     for (uid_t uid = 2000; uid < 2032; uid++) {
-        fds[n] = connect_as(uid, 1, &toy_dialect, NULL);
-        ck_assert_int_ge(fds[n++], 0);
+        ck_assert_int_ge(connect_as(uid, 1, &toy_dialect, NULL), 0);
         ck_assert_int_lt(connect_as(uid, 2, &toy_dialect, NULL), 0);
     }
     ck_assert_int_lt(connect_as(3000, 1, &toy_dialect, NULL), 0); /* it is full */
     ck_assert_int_lt(connect_as(0, 1, &toy_dialect, NULL), 0);
     ck_assert_int_lt(connect_as(3000, 1, &admin_dialect, &rig.admin), 0); /* without a role */
-    for (unsigned i = 0; i < SERVER_PRIVILEGED_PLACES; i++) {
-        fds[n] = connect_as(0, 1 + (pid_t)i, &admin_dialect, &rig.admin);
-        ck_assert_int_ge(fds[n++], 0);
-    }
+    for (unsigned i = 0; i < SERVER_PRIVILEGED_PLACES; i++)
+        ck_assert_int_ge(connect_as(0, 1 + (pid_t)i, &admin_dialect, &rig.admin), 0);
     ck_assert_int_lt(connect_as(0, 100, &admin_dialect, &rig.admin), 0);
-    while (n > 0)
-        close(fds[--n]);
+    rig_close_kept();
     rig_settle(&rig);
     ck_assert_uint_eq(rig.server->accounts.held[CHARGE_PLACES], 0);
-    rig_close(&rig);
 }
 
 TEST(an_account_has_its_places_and_no_more)
 {
-    int fds[3];
-
-    options.limits.peers_per_account = 3;
-    rig_open(&rig, &options);
-    for (int i = 0; i < 3; i++)
-        ck_assert_int_ge(fds[i] = connect_as(1000, 1, &toy_dialect, NULL), 0);
-    ck_assert_int_lt(connect_as(1000, 1, &toy_dialect, NULL), 0);
-    ck_assert_str_eq(limit_told(), "peers_per_account");
-    int other = connect_as(1000, 2, &toy_dialect, NULL);
-    ck_assert_int_ge(other, 0);
-    close(other);
-    for (int i = 0; i < 3; i++)
-        close(fds[i]);
-    rig_settle(&rig);
-    rig_close(&rig);
+    peers_per_account();
 }
 
 /* --- memory ----------------------------------------------------------------------------------- */
@@ -194,7 +170,6 @@ TEST(replies_that_are_not_read_take_no_more_than_their_limit)
     int other = rig_session(&rig, 0);
     rig_call(&rig, other, COCO_PING, 2, NULL, 0);
     rig_expect(other, &message, COCO_PING + 1, 2, COCO_OK);
-    close(other);
     /* and so are these once they read: each gets all its answers. */
     static uint8_t bytes[1u << 20];
     for (int rounds = 0; rounds < 3; rounds++)
@@ -203,10 +178,6 @@ TEST(replies_that_are_not_read_take_no_more_than_their_limit)
                 rig_settle(&rig);
             while (rig_receive(fds[i], bytes, sizeof(bytes), NULL) > 0);
     ck_assert_uint_eq(rig.server->accounts.held[CHARGE_BYTES], 0);
-    for (int i = 0; i < PINGERS; i++)
-        close(fds[i]);
-    rig_settle(&rig);
-    rig_close(&rig);
 }
 
 /* Half of a call of 1 MiB each, from somebody who may import; memory for seven of them. */
@@ -241,11 +212,9 @@ TEST(calls_that_are_not_whole_take_no_more_than_their_limit)
     ck_assert_int_ge(refused, 4);
     ck_assert_int_le(refused, 9);
     ck_assert_str_eq(limit_told(), "memory_per_account");
-    for (int i = 0; i < 12; i++)
-        close(fds[i]);
+    rig_close_kept();
     rig_settle(&rig);
     ck_assert_uint_eq(rig.server->accounts.held[CHARGE_BYTES], 0);
-    rig_close(&rig);
 }
 
 /* --- descriptors ------------------------------------------------------------------------------ */
@@ -273,14 +242,12 @@ TEST(so_many_descriptors_may_be_on_their_way_and_no_more)
     expect_hello(fds[3], COCO_EAGAIN);
     ck_assert_str_eq(limit_told(), "descriptors_per_account");
     expect_hello(fds[0], COCO_OK); /* it is received: there is room for another */
-    close(fds[3]);
+    rig_hang_up(fds[3]);
     fds[3] = lease_session(1000, 1);
     expect_hello(fds[3], COCO_OK);
-    for (int i = 0; i < 4; i++)
-        close(fds[i]);
+    rig_close_kept();
     rig_pass(&rig, 1000000);
     ck_assert_uint_eq(on_their_way(), 0);
-    rig_close(&rig);
 }
 
 /* Closed by cocod, kept by its peer: the kernel goes on counting it, and so does cocod. */
@@ -305,14 +272,12 @@ TEST(a_descriptor_that_nobody_receives_stays_charged_when_its_session_is_closed)
     ck_assert(rig_closed(fds[0]));
     rig_pass(&rig, 200000);
     ck_assert_uint_eq(on_their_way(), 1);
-    close(fds[1]); /* unread: its socket is gone, and with it the descriptor */
+    rig_hang_up(fds[1]); /* unread: its socket is gone, and with it the descriptor */
     rig_pass(&rig, 200000);
     ck_assert_uint_eq(on_their_way(), 0);
-    close(fds[0]);
-    close(fds[2]);
+    rig_close_kept();
     rig_pass(&rig, 200000);
     ck_assert_uint_eq(rig.server->accounts.held[CHARGE_PLACES], 0);
-    rig_close(&rig);
 }
 
 /* What a peer sends on proves nothing. */
@@ -332,9 +297,6 @@ TEST(a_descriptor_stays_charged_while_its_session_asks_on_without_reading)
     rig_send(fd, frame, rig_frame(frame, COCO_PING, 10, 0, NULL, 0));
     rig_settle(&rig);
     ck_assert_uint_eq(on_their_way(), 0);
-    close(fd);
-    rig_settle(&rig);
-    rig_close(&rig);
 }
 
 static ssize_t too_many_references(int fd, const struct msghdr *msg, int flags)
@@ -356,12 +318,10 @@ TEST(where_the_kernel_passes_no_more_hello_is_told_to_ask_again)
     ck_assert_str_eq(limit_told(), "LimitNOFILE");
     ck_assert_uint_eq(on_their_way(), 0);
     sys.sendmsg = sys_real.sendmsg;
-    close(fd);
-    fd = lease_session(1000, 1);
-    expect_hello(fd, COCO_OK);
-    close(fd);
+    rig_hang_up(fd);
+    expect_hello(lease_session(1000, 1), COCO_OK);
+    rig_close_kept();
     rig_pass(&rig, 200000);
-    rig_close(&rig);
 }
 
 /* --- the sum ---------------------------------------------------------------------------------- */
@@ -440,25 +400,18 @@ TEST(at_the_defaults_all_limits_together_are_less_than_MemoryMax)
 /* Each of a process of its own. */
 TEST(an_idle_session_takes_less_than_a_KiB)
 {
-    static int fds[IDLE];
-
     options.limits.peers = 4000;
     options.limits.peers_per_account = 1;
     rig_open(&rig, &options);
     who_pid = 0x40010000;
-    int first = rig_session(&rig, COCO_FEATURE_NOTIFY);
+    (void)rig_session(&rig, COCO_FEATURE_NOTIFY);
     size_t before = heap();
     for (int i = 0; i < IDLE; i++) {
         who_pid++;
-        fds[i] = rig_session(&rig, COCO_FEATURE_NOTIFY);
+        (void)rig_session(&rig, COCO_FEATURE_NOTIFY);
     }
     printf("an idle session: %zu bytes (struct peer %zu, session %zu, account %zu, history %zu)\n",
            (heap() - before) / IDLE, sizeof(struct peer), vmm_dialect.session_size,
            sizeof(struct account), sizeof(struct history));
     ck_assert_uint_le((heap() - before) / IDLE, 1024);
-    for (int i = 0; i < IDLE; i++)
-        close(fds[i]);
-    close(first);
-    rig_settle(&rig);
-    rig_close(&rig);
 }

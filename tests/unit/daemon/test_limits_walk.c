@@ -4,10 +4,7 @@
  * refused, as the page says it looks. Where another test does that already, it is named. The page
  * and this table have the same limits, with the values that they really have.
  */
-#include "base/worker.h"
 #include "broker_fixture.h"
-#include "certs/certs.h"
-#include "config/config.h"
 #include "limits_fixture.h"
 #include "observe/history.h"
 #include "quotes/broker.h"
@@ -26,19 +23,6 @@ static void peers(void)
     ck_assert_int_ge(connect_as(1002, 1, &toy_dialect, NULL), 0);
     ck_assert_int_lt(connect_as(1003, 1, &toy_dialect, NULL), 0);
     ck_assert_str_eq(limit_told(), "peers");
-    rig_close(&rig);
-}
-
-static void peers_per_account(void)
-{
-    options.limits.peers_per_account = 3;
-    rig_open(&rig, &options);
-    for (int i = 0; i < 3; i++)
-        ck_assert_int_ge(connect_as(1000, 1, &toy_dialect, NULL), 0);
-    ck_assert_int_lt(connect_as(1000, 1, &toy_dialect, NULL), 0);
-    ck_assert_str_eq(limit_told(), "peers_per_account");
-    ck_assert_int_ge(connect_as(1000, 2, &toy_dialect, NULL), 0);
-    rig_close(&rig);
 }
 
 static int session_as(uid_t uid, pid_t pid)
@@ -88,7 +72,6 @@ static void memory(void)
     fill_memory(24, 14 * MIB);
     ck_assert_str_eq(limit_told(), "memory");
     expect_ping(session_as(1001, 1));
-    rig_close(&rig);
 }
 
 static void memory_per_account(void)
@@ -98,7 +81,6 @@ static void memory_per_account(void)
     fill_memory(1, MIB / 2);
     ck_assert_str_eq(limit_told(), "memory_per_account");
     expect_ping(session_as(1000, 2));
-    rig_close(&rig);
 }
 
 static void expect_no_lease(uid_t uid, pid_t pid)
@@ -121,7 +103,6 @@ static void descriptors(void)
     (void)lease_session(1002, 1);
     expect_no_lease(1003, 1);
     ck_assert_uint_eq(rig.server->accounts.held[CHARGE_DESCRIPTORS], 16);
-    rig_close(&rig);
 }
 
 static void descriptors_per_account(void)
@@ -133,7 +114,6 @@ static void descriptors_per_account(void)
     expect_no_lease(1000, 1);
     ck_assert_str_eq(limit_told(), "descriptors_per_account");
     expect_hello(lease_session(1000, 2), COCO_OK);
-    rig_close(&rig);
 }
 
 /* --- requests and quotes ---------------------------------------------------------------------- */
@@ -149,11 +129,12 @@ static void open_quotes(const char *quotes, const char *limits)
     open_with(text);
 }
 
-static void close_quotes(void)
+static void walk_teardown(void)
 {
-    while (at_qgs() > 0)
+    limits_teardown();
+    while (world.cocod && at_qgs() > 0)
         answer(WORLD_QUOTE);
-    world_close(&world);
+    broker_teardown();
 }
 
 /* Asks for `n` quotes, none of which QGS has answered; how many were told to ask again. */
@@ -178,27 +159,29 @@ static void in_flight(void)
     ck_assert_str_eq(limit_told(), "in_flight");
     ck_assert_uint_eq(ask_for(vm(1001, 1), 1), 0);
     ck_assert_uint_eq(ask_for(vm(1002, 1), 2), 1);
-    close_quotes();
+}
+
+/* An account has that many, over all of its connections; another account has its own. */
+static void of_one_account(const char *limit, unsigned most)
+{
+    char config[64];
+
+    snprintf(config, sizeof(config), "%s = %u\n", limit, most);
+    open_quotes("", config);
+    ck_assert_uint_eq(ask_for(vm(1000, 1), most), 0);
+    ck_assert_uint_eq(ask_for(vm(1000, 1), 1), 1);
+    ck_assert_str_eq(limit_told(), limit);
+    ck_assert_uint_eq(ask_for(vm(1000, 2), 1), 0);
 }
 
 static void in_flight_per_account(void)
 {
-    open_quotes("", "in_flight_per_account = 5\n");
-    ck_assert_uint_eq(ask_for(vm(1000, 1), 5), 0);
-    ck_assert_uint_eq(ask_for(vm(1000, 1), 1), 1); /* another connection of it */
-    ck_assert_str_eq(limit_told(), "in_flight_per_account");
-    ck_assert_uint_eq(ask_for(vm(1000, 2), 1), 0);
-    close_quotes();
+    of_one_account("in_flight_per_account", 5);
 }
 
 static void requests_per_account(void)
 {
-    open_quotes("", "requests_per_account = 3\n");
-    ck_assert_uint_eq(ask_for(vm(1000, 1), 3), 0);
-    ck_assert_uint_eq(ask_for(vm(1000, 1), 1), 1);
-    ck_assert_str_eq(limit_told(), "requests_per_account");
-    ck_assert_uint_eq(ask_for(vm(1000, 2), 1), 0);
-    close_quotes();
+    of_one_account("requests_per_account", 3);
 }
 
 static void requests_per_user(void)
@@ -209,7 +192,6 @@ static void requests_per_user(void)
     ck_assert_uint_eq(ask_for(vm(1000, 5), 1), 1);
     ck_assert_str_eq(limit_told(), "requests_per_user");
     ck_assert_uint_eq(ask_for(vm(1001, 1), 1), 0);
-    close_quotes();
 }
 
 static void slots(void)
@@ -219,7 +201,6 @@ static void slots(void)
     ck_assert_uint_eq(at_qgs(), 2);
     answer(WORLD_QUOTE);
     ck_assert_uint_eq(at_qgs(), 2);
-    close_quotes();
 }
 
 static void queue(void)
@@ -229,7 +210,6 @@ static void queue(void)
     ck_assert_uint_eq(ask_for(vm(1000, 1), 1), 1);
     ck_assert_uint_eq(metrics.quote_agains[QUOTE_AGAIN_QUEUE], 1);
     ck_assert_uint_eq(metrics.quotes_eagain, 1);
-    close_quotes();
 }
 
 static void queue_memory(void)
@@ -245,7 +225,6 @@ static void queue_memory(void)
     ck_assert_uint_eq(metrics.quote_agains[QUOTE_AGAIN_MEMORY], 1);
     ck_assert_uint_le(jobs->bytes, 64u << 10);
     ck_assert_uint_gt(jobs->bytes + jobs->bytes / n, 64u << 10);
-    close_quotes();
 }
 
 static void keep_memory(void)
@@ -269,7 +248,6 @@ static void keep_memory(void)
         ask(client, seed, 1000);
         ck_assert_uint_eq(at_qgs(), seed == 1);
     }
-    close_quotes();
 }
 
 static void in_flight_of_a_session(void)
@@ -280,7 +258,6 @@ static void in_flight_of_a_session(void)
     ck_assert_uint_eq(ask_for(client, 1), 1);
     ck_assert_uint_eq(metrics.quote_agains[QUOTE_AGAIN_SESSION], 1);
     ck_assert_uint_eq(ask_for(vm(1000, 1), 1), 0); /* another connection of it */
-    close_quotes();
 }
 
 /* --- times ------------------------------------------------------------------------------------ */
@@ -293,7 +270,6 @@ static void expect_close_after(uint64_t us, enum close_reason reason)
     rig_pass(&rig, 1);
     ck_assert_uint_eq(metrics.now_peers, 0);
     ck_assert_uint_eq(rig.server->closed[reason], 1);
-    rig_close(&rig);
 }
 
 static void hello_timeout(void)
@@ -321,13 +297,11 @@ static void send_timeout(void)
 static void account_linger(void)
 {
     rig_open(&rig, &options);
-    close(session_as(1000, 1));
-    rig_settle(&rig);
+    rig_leave(&rig, session_as(1000, 1));
     rig_pass(&rig, options.limits.account_linger_us - 1);
     ck_assert_uint_eq(metrics.now_accounts, 1);
     rig_pass(&rig, 1);
     ck_assert_uint_eq(metrics.now_accounts, 0);
-    rig_close(&rig);
 }
 
 /* --- the rest --------------------------------------------------------------------------------- */
@@ -345,7 +319,6 @@ static void unsent(void)
     for (size_t n = 1; n > 0; rig_settle(&rig))
         n = rig_receive(fd, bytes, sizeof(bytes), NULL);
     ck_assert_uint_eq(metrics.now_unsent_bytes, 0);
-    rig_close(&rig);
 }
 
 #define UNKNOWN 0x100 /* no request */
@@ -365,7 +338,6 @@ static void length_of_a_request(void)
     rig_send(fd, frame, sizeof(frame));
     rig_settle(&rig);
     ck_assert_uint_eq(rig.server->closed[CLOSE_PROTOCOL], 1);
-    rig_close(&rig);
 }
 
 /* An account comes and goes. */
@@ -390,7 +362,6 @@ static void lingering_of_a_user(void)
     ck_assert_uint_eq(rig.server->accounts.table->serial, serial + 1); /* the oldest went */
     come_and_go(1001, 1);
     ck_assert_uint_eq(metrics.now_accounts, ACCOUNTS_LINGER_PER_USER + 1);
-    rig_close(&rig);
 }
 
 static void lingering(void)
@@ -402,7 +373,6 @@ static void lingering(void)
     come_and_go(1000, 0x10000);
     come_and_go(2000, 1);
     ck_assert_uint_eq(metrics.now_accounts, ACCOUNTS_LINGER);
-    rig_close(&rig);
 }
 
 /* --- the table -------------------------------------------------------------------------------- */
@@ -482,7 +452,8 @@ static const struct walk {
 };
 #define WALKS (sizeof(walks) / sizeof(walks[0]))
 
-FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup, .timeout_s = 60);
+FIXTURE(.setup_once = rig_make_pki, .teardown_once = rig_free_pki, .setup = setup,
+        .teardown = walk_teardown, .timeout_s = 60);
 
 TEST_LOOP(each_limit_is_walked_to_its_edge, 0, (int)WALKS)
 {

@@ -2,20 +2,12 @@
 /*
  * Listening sockets: what a name in the way is, who owns what, and what is taken from systemd.
  */
-#include "peer/listener.h"
 #include "config/config.h"
+#include "peer/listener.h"
 #include "rig.h"
-#include "support.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 static char path[108];
 

@@ -4,20 +4,13 @@
  * lose pieces without a word. Each allocation below malloc(3) fails in turn (oom/fail.h); the whole
  * daemon is tried by `make oom`.
  */
-#include "admin/exposition.h"
 #include "composed.h"
-#include "config/config.h"
 #include "config/last_good.h"
 #include "json_reader.h"
 #include "json_writer.h"
 #include "oom/fail.h"
 #include "rig.h"
-#include <errno.h>
 #include <json-c/json.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 /* --- JSON ------------------------------------------------------------------------------------- */
 

@@ -3,24 +3,10 @@
  * The exposition, read by a parser of its own that knows the format and nothing of cocod: whether
  * it is well formed, only grows where it must, adds up, and is what the documents say.
  */
-#include "admin/exposition.h"
-#include "certs/certs.h"
 #include "coco_limits.h"
-#include "config/config.h"
-#include "observe/metrics.h"
-#include "peer/peer.h"
-#include "peer/server.h"
-#include "quotes/quotes.h"
-#include "status.h"
 #include "world.h"
 #include <ctype.h>
-#include <errno.h>
 #include <json-c/json.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define S          1000000u
 #define SERIES_MAX 1024
@@ -321,22 +307,16 @@ TEST(ages_and_states_are_shown)
 
 /* --- the socket ------------------------------------------------------------------------------- */
 
-static int connect_reader(void)
-{
-    int pair[2];
-
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    server_adopt(world.cocod->server, &metrics_dialect, &world.cocod->admin, pair[0]);
-    return pair[1];
-}
-
 TEST(the_socket_dumps_and_closes)
 {
     static char got[200000];
+    int pair[2];
     size_t size = 0;
     ssize_t n;
 
-    int fd = connect_reader();
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    server_adopt(world.cocod->server, &metrics_dialect, &world.cocod->admin, pair[0]);
+    int fd = pair[1];
     ck_assert_uint_eq(metrics.now_peers, 0);
     while ((n = recv(fd, got + size, sizeof(got) - 1 - size, 0)) > 0)
         size += (size_t)n;
@@ -377,12 +357,8 @@ TEST(who_does_not_read_is_closed_in_time_and_costs_a_reference)
 
 TEST(the_documented_list_is_the_programs)
 {
-    char *printed = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&printed, &size);
-
-    ck_assert_int_eq(exposition_print_reference(out), 0);
-    fclose(out);
+    char *printed = test_printed(exposition_print_reference);
+    size_t size;
     char *file = (char *)test_read_file("docs/metrics.md", &size);
     ck_assert_msg(strcmp(file, printed) == 0, "docs/metrics.md is not `cocod --metrics`");
     look(&now);

@@ -4,7 +4,6 @@
  * Sending is in test_peer_send.c.
  */
 #include "peer_fixture.h"
-#include "scarce.h"
 
 static uint8_t stream[1u << 20];
 
@@ -225,23 +224,11 @@ TEST(a_flood_does_not_shut_out_a_quiet_peer)
     ck_assert_uint_le(quiet_served_at - quiet_sent_at, TURNS_PIECES * PEER_BATCH + 1);
 }
 
-/* --- ends ------------------------------------------------------------------------------------ */
-
-static ssize_t broken_recv(int fd, void *buf, size_t size, int flags)
-{
-    (void)fd;
-    (void)buf;
-    (void)size;
-    (void)flags;
-    errno = ECONNRESET;
-    return -1;
-}
-
 TEST(a_broken_socket_closes_when_receiving)
 {
     int fd = open_toy();
 
-    sys.recv = broken_recv;
+    REFUSE(recv, ECONNRESET);
     send_frame(fd, TOY_ECHO, 1, 9);
     rig_settle(&rig);
     ck_assert_uint_eq(rig.server->closed[CLOSE_IO], 1);
@@ -518,7 +505,7 @@ TEST(an_answer_that_closes_the_peer_ends_its_other_requests)
     for (uint8_t i = 1; i <= 4; i++)
         send_frame(fd, TOY_REQUEST, i, 4);
     rig_settle(&rig);
-    sys.sendmsg = broken_sendmsg;
+    REFUSE(sendmsg, EPIPE);
     rig_pass(&rig, 6 * SECOND);
     ck_assert_uint_eq(toy_n_answers, 4);
     ck_assert_uint_eq(metrics.now_requests, 0);

@@ -3,7 +3,6 @@
  * How a peer sends: replies that are taken in pieces or not at all, back-pressure, descriptors.
  */
 #include "peer_fixture.h"
-#include <fcntl.h>
 
 FIXTURE(.setup = setup, .teardown = teardown, .timeout_s = 120);
 
@@ -149,11 +148,11 @@ TEST_LOOP(a_broken_socket_closes_when_sending, 0, 2)
 
     if (_i == 1) { /* what waits, finds it broken later */
         stuff(fd, 10, 100000);
-        sys.sendmsg = broken_sendmsg;
+        REFUSE(sendmsg, EPIPE);
         rig_receive(fd, got, 400000, NULL);
         rig_settle(&rig);
     } else {
-        sys.sendmsg = broken_sendmsg;
+        REFUSE(sendmsg, EPIPE);
         send_frame(fd, TOY_ECHO, 1, 9);
         send_frame(fd, TOY_ECHO, 2, 9);
         rig_settle(&rig);

@@ -43,9 +43,9 @@ static void change_host(int n)
 
 static void open_usual(void)
 {
-    store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
-    store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 9, .ucode = 115});
-    store_leaf(MILAN, true, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
+    store_milan(false, 8);
+    store_milan(false, 9);
+    store_milan(true, 8);
     platform_open();
     ck_assert_int_eq(served(), 8);
     ck_assert(file_is_current());
@@ -80,7 +80,7 @@ static void stays(int right)
 }
 
 FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .setup = platform_setup,
-        .timeout_s = 60);
+        .teardown = platform_teardown, .timeout_s = 60);
 
 TEST_LOOP(in_use_a_change_shows_within_two_seconds, 0, (int)(sizeof(changes) / sizeof(changes[0])))
 {
@@ -106,7 +106,6 @@ TEST_LOOP(in_use_a_change_shows_within_two_seconds, 0, (int)(sizeof(changes) / s
     }
     if (changes[_i].connect_error || strcmp(changes[_i].key, "fault") == 0)
         ck_assert_uint_ge(metrics.platform_failures, 5);
-    platform_close();
 }
 
 /* Nobody asked for an hour: the first request is not answered from what was known then. */
@@ -123,7 +122,6 @@ TEST_LOOP(after_idle_nothing_old_is_handed_out, 0, (int)(sizeof(changes) / sizeo
     }
     ck_assert_int_eq(served(), changes[_i].right);
     ck_assert(changes[_i].right > 0 || has_problem(changes[_i].problem));
-    platform_close();
 }
 
 TEST(an_idle_host_is_left_alone)
@@ -142,7 +140,6 @@ TEST(an_idle_host_is_left_alone)
     ck_assert_uint_le(asked[COCO_SEV_STATUS], before + 7);
     ck_assert_uint_ge(asked[COCO_SEV_STATUS], before + 5);
     ck_assert_uint_eq(asked[COCO_SEV_CHIP_ID], 1); /* it never changes */
-    platform_close();
 }
 
 TEST(a_helper_that_takes_its_time)
@@ -158,12 +155,11 @@ TEST(a_helper_that_takes_its_time)
     (void)follow(8, 0);
     stays(0);
     ck_assert(has_problem("did not answer within 180 ms"));
-    platform_close();
 }
 
 TEST_LOOP(a_start_without_the_helper, 6, ((int)(sizeof(changes) / sizeof(changes[0]))))
 {
-    store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
+    store_milan(false, 8);
     change_host(_i);
     platform_open();
     int now = served();
@@ -177,7 +173,6 @@ TEST_LOOP(a_start_without_the_helper, 6, ((int)(sizeof(changes) / sizeof(changes
     connect_error = 0;
     (void)follow(0, 8);
     ck_assert_uint_eq(n_problems(), 0);
-    platform_close();
 }
 
 /* --- what matches ----------------------------------------------------------------------------- */
@@ -254,13 +249,12 @@ TEST_LOOP(each_level_of_the_tcb_counts, 0, N_PRODUCTS)
     host->reported_tcb = version_of(layout->no_version);
     (void)follow(8, 0);
     ck_assert(has_problem("is not laid out as"));
-    platform_close();
 }
 
 /* A number of another product's layout must not find a chain. */
 TEST(the_layout_is_the_cpus)
 {
-    store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
+    store_milan(false, 8);
     platform_open();
     ck_assert_int_eq(served(), 8);
     host->cpu_family = 0x1a;
@@ -275,24 +269,22 @@ TEST(the_layout_is_the_cpus)
     pass(2u * SECOND);
     ck_assert_int_eq(served_at_last(), 0);
     ck_assert(has_problem("is not one that cocod knows"));
-    platform_close();
 }
 
 TEST(another_chips_chain_is_none)
 {
-    store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
+    store_milan(false, 8);
     host->chip_id[63] = 1;
     platform_open();
     ck_assert_int_eq(served(), 0);
     ck_assert(has_problem("the store has no chain for this platform"));
-    platform_close();
 }
 
 TEST_LOOP(the_signer_that_was_chosen, 0, 2)
 {
     options.certs.signer = _i == 0 ? COCO_SNP_SIGNER_VLEK : COCO_SNP_SIGNER_VCEK;
-    store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
-    store_leaf(MILAN, true, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
+    store_milan(false, 8);
+    store_milan(true, 8);
     platform_open();
     ck_assert_int_eq(served(), _i == 0 ? 0 : 8); /* never the VCEK, which names the chip */
     ck_assert(_i == 1 || has_problem("systemctl start cocod-vlek-load"));
@@ -306,7 +298,6 @@ TEST_LOOP(the_signer_that_was_chosen, 0, 2)
         stays(VLEK + 8); /* the VLEK goes on signing */
     else
         (void)follow(8, 0);
-    platform_close();
 }
 
 /* --- platform = fixed ------------------------------------------------------------------------- */
@@ -320,9 +311,9 @@ TEST(a_fixed_platform_is_asked_nothing)
                                      .reported = {.bl = 3, .snp = 9, .ucode = 115}};
     memcpy(fixed->chip_id, chip_1, sizeof(chip_1));
     connect_error = ENOENT;
-    store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
-    store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 9, .ucode = 115});
-    store_leaf(MILAN, true, (struct snp_pki_tcb){.bl = 3, .snp = 9, .ucode = 115});
+    store_milan(false, 8);
+    store_milan(false, 9);
+    store_milan(true, 9);
     platform_open();
     ck_assert_int_eq(served(), 9);
     pass((uint64_t)24 * 3600u * SECOND);
@@ -342,5 +333,4 @@ TEST(a_fixed_platform_is_asked_nothing)
     pass(STEP_US);
     ck_assert_int_eq(served(), 0);
     ck_assert(has_problem("3.0.10.115"));
-    platform_close();
 }

@@ -4,8 +4,6 @@
  */
 #include "door_fixture.h"
 
-#include "config/config.h"
-#include "rig.h"
 #include "scarce.h"
 #include <linux/vm_sockets.h>
 

@@ -3,13 +3,7 @@
  * A QGS of DCAP 1.20 or older behind the front door: it says minor 0, and pads collateral always.
  * Its bytes are written here by hand.
  */
-#include "observe/metrics.h"
-#include "peer/server.h"
 #include "world.h"
-#include <errno.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 static struct world world;
 
@@ -62,11 +56,9 @@ static size_t through_the_door(const uint8_t *request, size_t size, const uint8_
 {
     struct world_exchange *exchange = NULL;
     size_t n = 0;
-    int pair[2];
+    int fd = rig_adopt(world.cocod->server, &qgs_door_dialect, &world.cocod->door, NULL);
 
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    ck_assert(server_adopt(world.cocod->server, &qgs_door_dialect, &world.cocod->door, pair[0]));
-    ck_assert_int_eq(send(pair[1], request, size, MSG_NOSIGNAL), (ssize_t)size);
+    rig_send(fd, request, size);
     world_settle(&world);
     for (int i = 0; i < WORLD_EXCHANGES; i++)
         if (world.exchanges[i].fd >= 0)
@@ -83,13 +75,13 @@ static size_t through_the_door(const uint8_t *request, size_t size, const uint8_
         world_settle(&world);
     }
     for (;;) {
-        ssize_t got = recv(pair[1], out + n, 512 - n, 0);
+        ssize_t got = recv(fd, out + n, 512 - n, 0);
         if (got == 0)
             break;
         ck_assert_int_gt(got, 0);
         n += (size_t)got;
     }
-    close(pair[1]);
+    close(fd);
     world_settle(&world);
     return n;
 }

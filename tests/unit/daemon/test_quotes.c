@@ -4,23 +4,13 @@
  * and what VMs see of each other when there are many.
  */
 #include "broker_fixture.h"
-#include "observe/metrics.h"
-#include "peer/peer.h"
 #include "peer/request.h"
-#include "peer/server.h"
 #include "qgs_msg.h"
 #include "quotes/broker.h"
-#include "quotes/quotes.h"
-#include "status.h"
 #include "tdx_quote.h"
-#include "world.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <utlist.h>
 
-FIXTURE(.teardown = teardown, .timeout_s = 300);
+FIXTURE(.teardown = broker_teardown, .timeout_s = 300);
 
 /* --- join and keep ---------------------------------------------------------------------------- */
 

@@ -2,24 +2,10 @@
 /*
  * What is held against QGS, against a VM, and against the host: a whole cocod on a virtual clock.
  */
-#include "admin/exposition.h"
-#include "base/sys.h"
 #include "broker_fixture.h"
-#include "observe/event.h"
-#include "observe/health.h"
-#include "observe/metrics.h"
 #include "quotes/restart.h"
-#include "rig.h"
-#include "status.h"
-#include "support.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 static char restart_file[256];
 
@@ -102,7 +88,7 @@ static struct world_client *open_quoted(const char *more, uid_t uid)
     return client;
 }
 
-FIXTURE(.teardown = teardown, .timeout_s = 60);
+FIXTURE(.teardown = broker_teardown, .timeout_s = 60);
 
 /* --- degraded --------------------------------------------------------------------------------- */
 

@@ -6,39 +6,14 @@
 #include "broker_fixture.h"
 #include "peer/request.h"
 #include "qgs_model.h"
-#include "status.h"
 #include "tdx_quote.h"
 
 #define TWO "qgs = unix:/q1\nqgs = unix:/q2\n"
 
-/* The i-th oldest open exchange with a whole quote request at that path; NULL: there is none. */
-static struct world_exchange *at(const char *path)
-{
-    struct world_exchange *best = NULL;
-
-    for (int i = 0; i < WORLD_EXCHANGES; i++) {
-        struct world_exchange *exchange = &world.exchanges[i];
-        if (world_qgs_request(&world, exchange) && strcmp(exchange->path, path) == 0 &&
-            (!best || exchange->since_us < best->since_us))
-            best = exchange;
-    }
-    return best;
-}
-
-static unsigned count_at(const char *path)
-{
-    unsigned n = 0;
-
-    for (int i = 0; i < WORLD_EXCHANGES; i++)
-        n += world_qgs_request(&world, &world.exchanges[i]) &&
-             strcmp(world.exchanges[i].path, path) == 0;
-    return n;
-}
-
 static void answer_at(const char *path, enum world_answer how)
 {
-    ck_assert_ptr_nonnull(at(path));
-    ck_assert(world_qgs_answer(&world, at(path), how));
+    ck_assert_ptr_nonnull(oldest_at(path));
+    ck_assert(world_qgs_answer(&world, oldest_at(path), how));
     world_pass(&world, 0);
 }
 
@@ -85,7 +60,7 @@ static void hedged_after(uint64_t us)
     metrics.quotes_hedged = 0;
 }
 
-FIXTURE(.teardown = teardown, .timeout_s = 300);
+FIXTURE(.teardown = broker_teardown, .timeout_s = 300);
 
 TEST(eight_times_the_usual_at_least_200_ms_and_2_s_where_nothing_is_usual)
 {
@@ -94,13 +69,13 @@ TEST(eight_times_the_usual_at_least_200_ms_and_2_s_where_nothing_is_usual)
     ask(a, 1, 25000);
     hedged_after(2 * S);
     answer_all();
-    teardown();
+    broker_teardown();
 
     a = open_used_to(100 * MS);
     ask(a, 1, 25000);
     hedged_after(800 * MS);
     answer_all();
-    teardown();
+    broker_teardown();
 
     a = open_used_to(5 * MS);
     ask(a, 1, 25000);
@@ -119,7 +94,7 @@ TEST(not_where_there_is_no_other)
     world_pass(&world, 20 * S);
     ck_assert_uint_eq(at_qgs(), 1);
     answer(WORLD_QUOTE);
-    teardown();
+    broker_teardown();
 
     a = open_used_to(100 * MS);
     world.connect_error = 111; /* ECONNREFUSED */
@@ -135,7 +110,7 @@ TEST(not_where_there_is_no_other)
     answer_at("/q2", WORLD_QUOTE);
     answer_at("/q2", WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_ok, 2);
-    teardown();
+    broker_teardown();
 
     a = open_used_to(100 * MS);
     ask(a, 1, 900);
@@ -152,8 +127,8 @@ static const char *first, *other;
 static void hedge_one(struct world_client *client, uint64_t seed)
 {
     ask(client, seed, 25000);
-    first = at("/q1") ? "/q1" : "/q2";
-    other = at("/q1") ? "/q2" : "/q1";
+    first = oldest_at("/q1") ? "/q1" : "/q2";
+    other = oldest_at("/q1") ? "/q2" : "/q1";
     world_pass(&world, 1 * S);
     ck_assert_uint_eq(count_at(first), 1);
     ck_assert_uint_eq(count_at(other), 1);
@@ -248,7 +223,7 @@ TEST(who_leaves_abandons_both_and_who_comes_back_finds_both)
     answer(WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_ok, 1);
     answer(WORLD_QUOTE);
-    teardown();
+    broker_teardown();
 
     /* And where nobody comes back in time, one answer is kept. */
     a = open_used_to(5 * MS);
@@ -270,7 +245,7 @@ TEST(a_hedge_takes_a_turn_of_its_vm_and_no_slot_that_is_not_there)
 
     get_used_to(a, 5 * MS);
     ask(a, 10, 25000);
-    const char *slow = at("/q1") ? "/q1" : "/q2", *quick = at("/q1") ? "/q2" : "/q1";
+    const char *slow = oldest_at("/q1") ? "/q1" : "/q2", *quick = oldest_at("/q1") ? "/q2" : "/q1";
     ask(b, 20, 25000); /* has the other slot */
     ask(a, 11, 25000); /* waits */
     ask(c, 30, 25000);
@@ -278,16 +253,16 @@ TEST(a_hedge_takes_a_turn_of_its_vm_and_no_slot_that_is_not_there)
     world_pass(&world, 190 * MS);
     static const uint64_t order[] = {11, 30, 21}; /* nobody's hedge is due yet */
     answer_at(quick, WORLD_QUOTE);
-    ck_assert(asks(at(quick), order[0]));
+    ck_assert(asks(oldest_at(quick), order[0]));
     world_pass(&world, 15 * MS); /* now a's first is; its turn is after c's and b's */
     ck_assert_uint_eq(metrics.quotes_hedged, 1);
     ck_assert_uint_eq(at_qgs(), 2);
     answer_at(quick, WORLD_QUOTE);
-    ck_assert(asks(at(quick), 30));
+    ck_assert(asks(oldest_at(quick), 30));
     answer_at(quick, WORLD_QUOTE);
-    ck_assert(asks(at(quick), 21));
+    ck_assert(asks(oldest_at(quick), 21));
     answer_at(quick, WORLD_QUOTE);
-    ck_assert(asks(at(quick), 10));
+    ck_assert(asks(oldest_at(quick), 10));
     answer_at(quick, WORLD_QUOTE);
     ck_assert_uint_eq(metrics.quotes_ok, 5);
     ck_assert_uint_le(world.most_open, 2);
@@ -302,9 +277,9 @@ TEST(a_hedge_that_waits_holds_up_nobody)
 
     get_used_to(a, 5 * MS);
     ask(a, 10, 25000);
-    ck_assert_ptr_nonnull(at("/q1"));
+    ck_assert_ptr_nonnull(oldest_at("/q1"));
     ask(b, 20, 25000); /* at q2, and stays there */
-    ck_assert_ptr_nonnull(at("/q2"));
+    ck_assert_ptr_nonnull(oldest_at("/q2"));
     world_pass(&world, 300 * MS);
     ask(a, 11, 25000); /* q1 has a slot: behind the hedge, which waits for q2 */
     ck_assert_uint_eq(count_at("/q1"), 2 + 0u);

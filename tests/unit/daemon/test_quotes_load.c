@@ -5,8 +5,6 @@
  */
 #include "broker_fixture.h"
 #include "qgs_model.h"
-#include "status.h"
-#include <stdlib.h>
 
 /* --- many VMs --------------------------------------------------------------------------------- */
 
@@ -101,7 +99,7 @@ static void many_vms(struct qgs_model *model, const char *text)
     world.on_quote = note_quote;
 }
 
-FIXTURE(.teardown = teardown, .timeout_s = 300);
+FIXTURE(.teardown = broker_teardown, .timeout_s = 300);
 
 TEST(sixty_four_vms_fill_every_slot)
 {
@@ -154,7 +152,7 @@ TEST(a_flood_of_wrong_macs_harms_nobody_else)
         ck_assert_uint_eq(metrics.qgs_breakers, 0);
         ck_assert_int_eq(backend(0).breaker, BREAKER_CLOSED);
         if (!flood)
-            teardown();
+            broker_teardown();
     }
     printf("63 VMs: %llu quotes beside a quiet VM, %llu beside one that floods wrong MACs\n",
            (unsigned long long)alone, (unsigned long long)flooded);
@@ -246,7 +244,7 @@ static double overload(const char *text)
 TEST(ten_times_overload_wastes_little)
 {
     double without = overload("qgs = unix:/q\nreuse = no\n");
-    teardown();
+    broker_teardown();
     double with = overload("qgs = unix:/q\n");
 
     ck_assert_double_ge(with, 0.90);

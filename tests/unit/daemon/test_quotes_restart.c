@@ -4,14 +4,9 @@
  * is blamed, what they may pile up meanwhile, and what becomes of them when it does not come back.
  */
 #include "broker_fixture.h"
-#include "peer/server.h"
 #include "qgs_model.h"
 #include "qgs_msg.h"
-#include "status.h"
 #include "tdx_quote.h"
-#include <errno.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define VMS   64
 #define SEEDS 20
@@ -62,7 +57,7 @@ static void restart(enum restart how)
     world.connect_error = 0;
 }
 
-FIXTURE(.teardown = teardown, .timeout_s = 300);
+FIXTURE(.teardown = broker_teardown, .timeout_s = 300);
 
 /* --- 64 requests and a restart ---------------------------------------------------------------- */
 
@@ -73,7 +68,7 @@ static void with_each_seed(int how, void (*run)(enum restart how, uint64_t seed)
 
     for (uint64_t seed = first; seed < first + SEEDS; seed++) {
         if (seed > first)
-            teardown();
+            broker_teardown();
         open_model("qgs = unix:/q\n");
         run((enum restart)how, seed);
     }
@@ -161,17 +156,15 @@ static int door_ask(uint64_t seed)
     struct coco_qgs_quote_req req = {.minor = 1,
                                      .report_size = COCO_TDREPORT_SIZE,
                                      .report = tdreport};
-    int pair[2];
 
     tdx_make_tdreport(seed, NULL, tdreport);
     ck_assert_int_eq(coco_qgs_quote_req_encode(&req, wire + 4, COCO_QGS_QUOTE_REQ_SIZE),
                      COCO_QGS_QUOTE_REQ_SIZE);
     coco_qgs_prefix_encode(COCO_QGS_QUOTE_REQ_SIZE, wire);
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    ck_assert(server_adopt(world.cocod->server, &qgs_door_dialect, &world.cocod->door, pair[0]));
-    ck_assert_int_eq(send(pair[1], wire, sizeof(wire), MSG_NOSIGNAL), sizeof(wire));
+    int fd = rig_adopt(world.cocod->server, &qgs_door_dialect, &world.cocod->door, NULL);
+    rig_send(fd, wire, sizeof(wire));
     world_settle(&world);
-    return pair[1];
+    return fd;
 }
 
 /* QEMU's conditions: a whole reply 1.1, of type 1, with error code 0; then the end. */
@@ -288,7 +281,7 @@ TEST(a_qgs_that_was_never_there_is_waited_for_from_the_start)
     world_pass(&world, 60 * S);
     must_end(COCO_ENODEV, 6 * S, 6 * S);
     refused_at_once(a, 2);
-    teardown();
+    broker_teardown();
 
     a = start_without_qgs();
     world_pass(&world, 3600 * S); /* nobody asked for an hour */

@@ -5,9 +5,8 @@
  */
 #include "broker_fixture.h"
 #include "qgs_model.h"
-#include "status.h"
 
-FIXTURE(.teardown = teardown, .timeout_s = 300);
+FIXTURE(.teardown = broker_teardown, .timeout_s = 300);
 
 /* --- slots ------------------------------------------------------------------------------------ */
 

@@ -3,14 +3,10 @@
  * Whose turn it is: users first, then their VMs, then a VM's requests; and who gives way where
  * there is no room. On the queue alone, and in a whole cocod whose QGS has one slot.
  */
-#include "base/sys.h"
 #include "broker_fixture.h"
 #include "peer/account.h"
 #include "quotes/kept.h"
 #include "quotes/queue.h"
-#include "status.h"
-#include <errno.h>
-#include <stdlib.h>
 
 /* --- the queue alone -------------------------------------------------------------------------- */
 
@@ -162,7 +158,7 @@ TEST(who_has_the_most_gives_way)
 
 #define ONE_SLOT "qgs = unix:/q slots=1\nvmm_users = 1000 1001\n"
 
-FIXTURE(.teardown = teardown);
+FIXTURE(.teardown = broker_teardown);
 
 TEST(a_flood_of_one_users_vms_costs_another_one_turn)
 {
@@ -178,8 +174,7 @@ TEST(a_flood_of_one_users_vms_costs_another_one_turn)
     /* What was at QGS when it came, one turn of the flood's, and its own. */
     ck_assert_uint_eq(turns, 3);
     ck_assert_uint_eq(metrics.quotes_eagain, 0);
-    while (at_qgs() > 0)
-        answer(WORLD_QUOTE);
+    answer_all();
     ck_assert_uint_eq(metrics.quotes_ok, 61);
 }
 
@@ -197,8 +192,7 @@ TEST(a_queue_that_one_user_has_filled_has_room_for_another)
     ck_assert_uint_eq(metrics.quote_agains[QUOTE_AGAIN_SHARE], 8);
     ck_assert_uint_eq(world_waiting(other), 8);
     ck_assert_uint_eq(metrics.quotes_eagain, 40 - 16 - 1 + 10);
-    while (at_qgs() > 0)
-        answer(WORLD_QUOTE);
+    answer_all();
     ck_assert_uint_eq(metrics.quotes_ok, 17);
 }
 
@@ -217,8 +211,7 @@ TEST(a_users_limit_that_one_of_its_vms_has_filled_has_room_for_another_vm)
     for (int turns = 0; turns < 3; turns++) /* at QGS, one of the flood's, its own */
         answer(WORLD_QUOTE);
     ck_assert_uint_eq(world_waiting(other), 0);
-    while (at_qgs() > 0)
-        answer(WORLD_QUOTE);
+    answer_all();
     ck_assert_uint_eq(metrics.quotes_ok, 8);
 }
 
@@ -238,8 +231,7 @@ TEST(a_quote_that_is_asked_again_is_another_turn_of_its_user)
     world_receive(&world, bad);
     ck_assert_uint_eq(world_waiting(bad), 1);
     ck_assert_uint_eq(metrics.quotes_failed + metrics.quotes_refused, 1);
-    while (at_qgs() > 0)
-        answer(WORLD_QUOTE);
+    answer_all();
     ck_assert_uint_eq(metrics.quotes_ok, 3);
 }
 

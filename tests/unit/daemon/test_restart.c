@@ -8,14 +8,10 @@
 #include "observe/event.h"
 #include "quotes/restart.h"
 #include "rig.h"
+#include "scarce.h"
 #include "support.h"
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static char path[256];
 static int64_t later_s;
@@ -113,20 +109,10 @@ TEST(what_is_no_file_is_refused)
     ck_assert_int_eq(restart_ask("/nonexistent/restart", "it hangs"), -ENOENT);
 }
 
-static ssize_t full_disk(int fd, const void *buf, size_t size, off_t offset)
-{
-    (void)fd;
-    (void)buf;
-    (void)size;
-    (void)offset;
-    errno = ENOSPC;
-    return -1;
-}
-
 /* What could not be written was not asked: the next try is not too soon. */
 TEST(a_full_disk_is_no_ask)
 {
-    sys.pwrite = full_disk;
+    REFUSE(pwrite, ENOSPC);
     ck_assert_int_eq(restart_ask(path, "it hangs"), -ENOSPC);
     ck_assert_uint_eq(event_count(EVENT_QGS_RESTART_ASKED), 0);
     ck_assert_uint_eq(event_count(EVENT_QGS_RESTART_NOT_ASKED), 1);

@@ -5,8 +5,6 @@
 #include "peer_fixture.h"
 
 #include "peer/listener.h"
-#include "scarce.h"
-#include <stdio.h>
 #include <sys/un.h>
 
 static char path[108];

@@ -4,9 +4,7 @@
  * test_store_crl.c.
  */
 #include "unit/daemon/store_import_fixture.h"
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .setup = store_setup,
         .teardown = store_teardown, .timeout_s = 60);
@@ -84,7 +82,6 @@ TEST(a_chain_in_any_order_is_found_again)
     ck_assert_int_eq(st.st_size, (off_t)leaf.der_size);
     snprintf(path, sizeof(path), "%s/.new", dir);
     ck_assert_int_ne(stat(path, &st), 0);
-    snp_pki_leaf_done(&leaf);
 }
 
 TEST(a_leaf_without_its_chain_is_refused)
@@ -98,7 +95,6 @@ TEST(a_leaf_without_its_chain_is_refused)
     import_one(ca_input(MILAN, SNP_PKI_ARK, "ark"), "ARK added");
     import_one(leaf_input(&leaf, "leaf"), "VCEK refused");
     assert_why("needs the intermediate of Milan");
-    snp_pki_leaf_done(&leaf);
 }
 
 TEST(one_bad_certificate_keeps_no_other_out)
@@ -115,8 +111,6 @@ TEST(one_bad_certificate_keeps_no_other_out)
 
     import(files, 6, "OTHER refused, VCEK refused, ARK refused, VCEK added, ASK added, ARK added");
     ck_assert_int_eq(load(milan_key("3.0.8.115")), 0);
-    snp_pki_leaf_done(&good);
-    snp_pki_leaf_done(&bad);
 }
 
 TEST(pem_tables_and_several_in_a_file)
@@ -143,15 +137,12 @@ TEST(pem_tables_and_several_in_a_file)
     free(table);
     free(ark_pem);
     free(ask_pem);
-    snp_pki_leaf_done(&leaf);
 }
 
 TEST(a_newer_leaf_of_a_key_replaces_and_an_older_does_not)
 {
-    struct snp_pki_leaf_options options = {.vlek = true, .not_before = store.now_s - 10 * 86400};
-    struct snp_pki_leaf older = make_leaf(MILAN, &options);
-    options.not_before = store.now_s - 86400;
-    struct snp_pki_leaf newer = make_leaf(MILAN, &options);
+    const struct snp_pki_leaf_options vlek = {.vlek = true};
+    struct snp_pki_leaf older = aged(10, vlek), newer = aged(1, vlek);
     const struct chain_input cas[] = {ca_input(MILAN, SNP_PKI_ASVK, "asvk"),
                                       ca_input(MILAN, SNP_PKI_ARK, "ark")};
 
@@ -160,8 +151,6 @@ TEST(a_newer_leaf_of_a_key_replaces_and_an_older_does_not)
     import_one(leaf_input(&newer, "newer"), "VLEK added");
     import_one(leaf_input(&older, "older"), "VLEK kept out");
     ck_assert_int_eq(load("Milan/VLEK/-/0.0.0.0"), 0);
-    snp_pki_leaf_done(&older);
-    snp_pki_leaf_done(&newer);
 }
 
 /* AMD's own: KDS issued one VCEK twice. Whichever comes last, the newer is kept, and none is
@@ -202,18 +191,14 @@ TEST(a_reissued_vcek_older_after_newer_is_kept_out_and_no_failure)
         ck_assert_int_eq(list.chains[0].not_after_s, 1943754718); /* 2031-08-06 03:51:58 */
         ck_assert_str_eq(list.chains[0].problem.text, "");
         store_list_done(&list);
-        for (size_t i = 0; i < 4; i++)
-            free((void *)(uintptr_t)in[i].data);
     }
 }
 
 /* A newer one that may not be served keeps no good one out. */
 TEST(a_damaged_newer_leaf_keeps_nothing_out)
 {
-    struct snp_pki_leaf_options options = {.chip_id = chip, .not_before = store.now_s - 10 * 86400};
-    struct snp_pki_leaf older = make_leaf(MILAN, &options);
-    options.not_before = store.now_s - 86400;
-    struct snp_pki_leaf newer = make_leaf(MILAN, &options);
+    const struct snp_pki_leaf_options of_chip = {.chip_id = chip};
+    struct snp_pki_leaf older = aged(10, of_chip), newer = aged(1, of_chip);
     char path[4096];
 
     import_cas(MILAN);
@@ -225,8 +210,6 @@ TEST(a_damaged_newer_leaf_keeps_nothing_out)
     ck_assert_int_eq(load(milan_key("0.0.0.0")), -EBADMSG);
     import_one(leaf_input(&older, "older"), "VCEK added");
     ck_assert_int_eq(load(milan_key("0.0.0.0")), 0);
-    snp_pki_leaf_done(&older);
-    snp_pki_leaf_done(&newer);
 }
 
 /* Of one second: which of two is kept does not depend on which came first. */
@@ -254,8 +237,6 @@ TEST(two_leaves_of_one_date_the_order_does_not_decide)
     ck_assert_mem_eq(kept[0], kept[1], sizes[0]);
     free(kept[0]);
     free(kept[1]);
-    snp_pki_leaf_done(&leaves[0]);
-    snp_pki_leaf_done(&leaves[1]);
 }
 
 /* KDS's nodes lag: an older list after a newer one is no failure, nor does it come in; one bad
@@ -282,9 +263,6 @@ TEST(an_older_crl_of_a_lagging_node_is_kept_out_and_no_failure)
     int64_t newest = 0;
     ck_assert_int_eq(store_newest_update_s(dir, &newest), 0);
     ck_assert_int_eq(newest, store.now_s - 10 * 86400);
-    for (size_t i = 0; i < 4; i++)
-        free((void *)(uintptr_t)crls[i].data);
-    free((void *)(uintptr_t)bad.data);
 }
 
 /* --- CSP_ID ----------------------------------------------------------------------------------- */
@@ -293,10 +271,9 @@ static struct snp_pki_leaf vlek_of(const char *csp, int64_t age_days)
 {
     struct snp_pki_leaf_options options = {.vlek = true,
                                            .tcb = {.bl = 3, .snp = 8, .ucode = 115},
-                                           .csp_id = csp,
-                                           .not_before = store.now_s - age_days * 86400};
+                                           .csp_id = csp};
 
-    return make_leaf(MILAN, &options);
+    return aged(age_days, options);
 }
 
 static void import_asvk(void)
@@ -383,9 +360,6 @@ TEST(vleks_of_two_regions_live_beside_each_other)
     expect_copy(NULL);
     ck_assert_int_eq(load("Milan/VLEK/-/3.0.8.115"), -ENOENT);
     ck_assert_int_eq(remove_key("Milan/VLEK/-/3.0.8.115"), -ENOENT);
-    snp_pki_leaf_done(&east);
-    snp_pki_leaf_done(&west);
-    snp_pki_leaf_done(&renewed);
 }
 
 /* As the release before would have left it. */
@@ -442,9 +416,6 @@ TEST(a_vlek_of_the_release_before_is_found_and_brought_to_its_place)
     test_write_file(path, "rubbish", 7);
     ck_assert_int_eq(store_vlek_migrate(dir), 0);
     ck_assert_int_eq(load("Milan/VLEK/-/3.0.8.115"), -EBADMSG);
-    snp_pki_leaf_done(&east);
-    snp_pki_leaf_done(&west);
-    snp_pki_leaf_done(&renewed);
 }
 
 /* What a certificate says of itself becomes one name of a file, and nothing else. */
@@ -475,7 +446,6 @@ TEST(hostile_csp_ids_stay_in_their_folder)
         snprintf(dir, sizeof(dir), "%s/hostile%zu", base, i);
         import_asvk();
         import_one(leaf_input(&leaf, "leaf"), cases[i].name ? "VLEK added" : "VLEK refused");
-        snp_pki_leaf_done(&leaf);
         if (!cases[i].name) {
             ck_assert_ptr_nonnull(strstr(why.text, "CSP_ID"));
             continue;
@@ -502,7 +472,6 @@ TEST(a_file_under_another_name_is_not_served)
     ck_assert_int_eq(rename(from, to), 0);
     ck_assert_int_eq(load(milan_key("3.0.9.115")), -EBADMSG);
     assert_why("is not what its name says");
-    snp_pki_leaf_done(&leaf);
 }
 
 /* --- AMD's own -------------------------------------------------------------------------------- */
@@ -535,7 +504,6 @@ TEST(real_material)
             return;
         store.now_s = files[i].now_s;
         import_one(in, files[i].expected);
-        free((void *)(uintptr_t)in.data);
     }
     ck_assert_int_eq(store_list(&store, &list), 0);
     ck_assert_uint_eq(list.n_chains, 3);

@@ -5,9 +5,7 @@
  */
 #include "snp_table.h"
 #include "unit/daemon/store_import_fixture.h"
-#include <errno.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .setup = store_setup,
         .teardown = store_teardown, .timeout_s = 60);
@@ -35,9 +33,6 @@ TEST(a_revoked_intermediate_is_refused_and_what_is_stored_ends)
     import_one(none, "CRL kept out"); /* no way back */
     assert_why("lower than the stored one's");
     ck_assert_int_eq(load(milan_key("3.0.8.115")), -EBADMSG);
-    free((void *)(uintptr_t)none.data);
-    free((void *)(uintptr_t)lists.data);
-    snp_pki_leaf_done(&leaf);
 }
 
 TEST(a_crl_counts_for_what_comes_with_it)
@@ -50,8 +45,6 @@ TEST(a_crl_counts_for_what_comes_with_it)
                                         make_crl(MILAN, 1, serial, 0)};
 
     import(files, 4, "VCEK refused, ASK refused, ARK added, CRL added");
-    free((void *)(uintptr_t)files[3].data);
-    snp_pki_leaf_done(&leaf);
 }
 
 TEST(an_outdated_crl_alarms_and_a_foreign_one_is_refused)
@@ -75,10 +68,6 @@ TEST(an_outdated_crl_alarms_and_a_foreign_one_is_refused)
     ((uint8_t *)(uintptr_t)old.data)[old.size - 1] ^= 1;
     import_one(old, "CRL refused");
     assert_why("signature");
-    free((void *)(uintptr_t)old.data);
-    free((void *)(uintptr_t)foreign.data);
-    free((void *)(uintptr_t)future.data);
-    snp_pki_leaf_done(&leaf);
 }
 
 /* "ARK-milan" with the same key is another root: names are compared byte for byte. */
@@ -106,7 +95,6 @@ TEST(a_crl_is_of_the_root_whose_name_it_has)
     assert_why("is the CRL of ARK-Milan, not of ARK-milan");
     crl_free(crl);
     free(der);
-    free((void *)(uintptr_t)crl_input.data);
 }
 
 /* PEM, several in a file, with a CRL between certificates; and what is behind it comes in, too. */
@@ -115,8 +103,10 @@ TEST(a_crl_in_a_pem_file_with_others)
     struct snp_pki_leaf leaf = vcek(MILAN, 8);
     struct chain_input crl = make_crl(MILAN, 1, 0, 0), ark = ca_input(MILAN, SNP_PKI_ARK, ""),
                        ask = ca_input(MILAN, SNP_PKI_ASK, "");
-    char *pems[] = {to_pem(ark.data, ark.size, "\n"), to_pem(crl.data, crl.size, "\r\n"),
-                    to_pem(ask.data, ask.size, "\n"), to_pem(leaf.der, leaf.der_size, "\n")};
+    char *pems[] = {keep(to_pem(ark.data, ark.size, "\n")),
+                    keep(to_pem(crl.data, crl.size, "\r\n")),
+                    keep(to_pem(ask.data, ask.size, "\n")),
+                    keep(to_pem(leaf.der, leaf.der_size, "\n"))};
     char text[32768];
 
     /* to_pem knows one label; the CRL's is as long as "CERTIFICATE" less three. */
@@ -132,10 +122,6 @@ TEST(a_crl_in_a_pem_file_with_others)
     import_one(input_of("all.pem", text, strlen(text)),
                "ARK unchanged, OTHER refused, ASK unchanged, VCEK unchanged");
     assert_why("is damaged: its certificate 2");
-    for (size_t i = 0; i < 4; i++)
-        free(pems[i]);
-    free((void *)(uintptr_t)crl.data);
-    snp_pki_leaf_done(&leaf);
 }
 
 /* As snphost import writes a table: the files verbatim, so PEM where they were PEM, in any
@@ -151,7 +137,7 @@ TEST(a_table_of_pem_blobs)
     char *pems[3];
 
     for (size_t i = 0; i < 3; i++) {
-        pems[i] = to_pem(files[i].data, files[i].size, i == 1 ? "\r\n" : "\n");
+        pems[i] = keep(to_pem(files[i].data, files[i].size, i == 1 ? "\r\n" : "\n"));
         if (i == 2) /* one of them was DER */
             ck_assert_int_eq(coco_snp_table_add(&table, kinds[i], files[i].data, files[i].size), 0);
         else
@@ -163,9 +149,6 @@ TEST(a_table_of_pem_blobs)
     ck_assert_int_eq(coco_snp_table_encode(&table, bytes, sizeof(bytes)), 0);
     import_one(input_of("blob", bytes, size), "VCEK added, ASK added, ARK added");
     ck_assert_int_eq(load(milan_key("3.0.8.115")), 0);
-    for (size_t i = 0; i < 3; i++)
-        free(pems[i]);
-    snp_pki_leaf_done(&leaf);
 }
 
 /* --- listing and removing --------------------------------------------------------------------- */
@@ -195,64 +178,9 @@ TEST(what_is_stored_is_listed_and_can_be_removed)
     ck_assert_int_eq(store_list(&store, &list), 0);
     ck_assert_uint_eq(list.n_chains, 0);
     store_list_done(&list);
-    snp_pki_leaf_done(&a);
-    snp_pki_leaf_done(&b);
 }
 
 /* --- stopping in the middle ------------------------------------------------------------------- */
-
-static unsigned calls_left;
-
-/* From a certain call on nothing is done any more, as after a kill; the first of them may have
- * written a part. */
-static bool stopped(void)
-{
-    if (calls_left > 0) {
-        calls_left--;
-        return false;
-    }
-    errno = EIO;
-    return true;
-}
-
-static ssize_t stop_pwrite(int fd, const void *buf, size_t size, off_t offset)
-{
-    if (calls_left == 0) {
-        (void)sys_real.pwrite(fd, buf, size / 2, offset);
-        calls_left = 0;
-    }
-    return stopped() ? -1 : sys_real.pwrite(fd, buf, size, offset);
-}
-
-static int stop_fsync(int fd)
-{
-    return stopped() ? -1 : sys_real.fsync(fd);
-}
-
-static int stop_mkdir(const char *path, mode_t mode)
-{
-    return stopped() ? -1 : sys_real.mkdir(path, mode);
-}
-
-static int stop_rename(const char *from, const char *to)
-{
-    return stopped() ? -1 : sys_real.rename(from, to);
-}
-
-static int stop_unlink(const char *path)
-{
-    return stopped() ? -1 : sys_real.unlink(path);
-}
-
-static void stop_after(unsigned n)
-{
-    calls_left = n;
-    sys.pwrite = stop_pwrite;
-    sys.fsync = stop_fsync;
-    sys.mkdir = stop_mkdir;
-    sys.rename = stop_rename;
-    sys.unlink = stop_unlink;
-}
 
 /* An import of a whole chain into nothing, stopped at every call; then everything that is there is
  * good, and the same import brings the rest. */
@@ -270,9 +198,9 @@ TEST(an_import_that_is_stopped_anywhere_leaves_nothing_half)
     for (bool whole = false; !whole; n++) {
         ck_assert_uint_lt(n, 100);
         snprintf(dir, sizeof(dir), "%s/stop%u", base, n);
-        stop_after(n);
+        strike_at(n, EIO, true);
         ck_assert_int_eq(store_import(&store, files, 4, &results), 0);
-        whole = calls_left > 0;
+        whole = !struck;
         sys = sys_real;
         store_results_done(&results);
         ck_assert_int_eq(store_list(&store, &list), 0);
@@ -289,17 +217,13 @@ TEST(an_import_that_is_stopped_anywhere_leaves_nothing_half)
         ck_assert_str_eq(why.text, "");
     }
     ck_assert_uint_gt(n, 16); /* four files, each written, synced, renamed, synced */
-    free((void *)(uintptr_t)crl.data);
-    snp_pki_leaf_done(&leaf);
 }
 
 /* A replacement, stopped at every call: the old or the new, byte for byte. */
 TEST(a_replacement_that_is_stopped_anywhere_is_the_old_or_the_new)
 {
-    struct snp_pki_leaf_options options = {.vlek = true, .not_before = store.now_s - 10 * 86400};
-    struct snp_pki_leaf older = make_leaf(MILAN, &options);
-    options.not_before = store.now_s - 86400;
-    struct snp_pki_leaf newer = make_leaf(MILAN, &options);
+    const struct snp_pki_leaf_options vlek = {.vlek = true};
+    struct snp_pki_leaf older = aged(10, vlek), newer = aged(1, vlek);
     const struct chain_input files[] = {ca_input(MILAN, SNP_PKI_ASVK, "asvk"),
                                         ca_input(MILAN, SNP_PKI_ARK, "ark"),
                                         leaf_input(&older, "older")};
@@ -312,9 +236,9 @@ TEST(a_replacement_that_is_stopped_anywhere_is_the_old_or_the_new)
         snprintf(dir, sizeof(dir), "%s/stop%u", base, n_old + n_new);
         snprintf(path, sizeof(path), "%s/Milan/vlek/CN=csp.example/0.0.0.0.der", dir);
         import(files, 3, "ASVK added, ARK added, VLEK added");
-        stop_after(n_old + n_new);
+        strike_at(n_old + n_new, EIO, true);
         ck_assert_int_eq(store_import(&store, &next, 1, &results), 0);
-        whole = calls_left > 0;
+        whole = !struck;
         sys = sys_real;
         size_t size;
         uint8_t *data = test_read_file(path, &size);
@@ -330,6 +254,4 @@ TEST(a_replacement_that_is_stopped_anywhere_is_the_old_or_the_new)
     }
     ck_assert_uint_gt(n_old, 2);
     ck_assert_uint_gt(n_new, 0);
-    snp_pki_leaf_done(&older);
-    snp_pki_leaf_done(&newer);
 }

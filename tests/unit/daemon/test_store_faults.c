@@ -8,13 +8,10 @@
 #include "certs/load.h"
 #include "scarce.h"
 #include "unit/daemon/store_import_fixture.h"
-#include <errno.h>
-#include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 /* Not each point where there are many of them, or where each takes long: COCO_STRIDE=1 takes each,
  * 7 a seventh of the usual ones (make check-valgrind). */
@@ -58,14 +55,10 @@ static struct chain_input crls[4]; /* by number: 1 and 2 list nothing, 3 the ASK
 
 static struct chain_input crl_of(struct snp_pki *pki, uint32_t number, uint32_t serial)
 {
-    struct snp_pki_crl_options options = {.serials = &serial,
-                                          .n_serials = serial ? 1 : 0,
-                                          .number = number};
-    uint8_t *der;
-    size_t size;
+    struct chain_input in = {.name = "crl"};
 
-    ck_assert_int_eq(snp_pki_make_crl(pki, &options, &der, &size), 0);
-    return input_of("crl", der, size);
+    in.data = kept_crl(pki, number, serial, 0, &in.size);
+    return in;
 }
 
 static void make_material(void)
@@ -88,6 +81,7 @@ static void make_material(void)
     for (uint32_t i = 1; i < 4; i++)
         crls[i] = crl_of(pkis[MILAN], i, i == 3 ? snp_pki_ca_serial(pkis[MILAN], SNP_PKI_ASK) : 0);
     crls[0] = crl_of(other, 1, 0);
+    keep_from_now();
 }
 
 static void free_material(void)
@@ -184,69 +178,6 @@ static void check_store(void)
 
 /* --- calls that write ------------------------------------------------------------------------- */
 
-static unsigned calls_left;
-static int fault; /* an errno, once; 0: the process is killed */
-static bool struck;
-
-static bool strikes(void)
-{
-    if (struck || calls_left-- > 0)
-        return false;
-    struck = true;
-    if (fault == 0)
-        (void)kill(getpid(), SIGKILL);
-    errno = fault;
-    return true;
-}
-
-static int fault_open(const char *path, int flags, mode_t mode)
-{
-    if ((flags & O_CREAT) && strikes())
-        return -1;
-    return sys_real.open(path, flags, mode);
-}
-
-/* Half of it is written. */
-static ssize_t fault_pwrite(int fd, const void *buf, size_t size, off_t offset)
-{
-    if (!struck && calls_left == 0)
-        (void)sys_real.pwrite(fd, buf, size / 2, offset);
-    return strikes() ? -1 : sys_real.pwrite(fd, buf, size, offset);
-}
-
-static int fault_fsync(int fd)
-{
-    return strikes() ? -1 : sys_real.fsync(fd);
-}
-
-static int fault_mkdir(const char *path, mode_t mode)
-{
-    return strikes() ? -1 : sys_real.mkdir(path, mode);
-}
-
-static int fault_rename(const char *from, const char *to)
-{
-    return strikes() ? -1 : sys_real.rename(from, to);
-}
-
-static int fault_unlink(const char *path)
-{
-    return strikes() ? -1 : sys_real.unlink(path);
-}
-
-static void strike_at(unsigned n, int error)
-{
-    calls_left = n;
-    fault = error;
-    struck = false;
-    sys.open = fault_open;
-    sys.pwrite = fault_pwrite;
-    sys.fsync = fault_fsync;
-    sys.mkdir = fault_mkdir;
-    sys.rename = fault_rename;
-    sys.unlink = fault_unlink;
-}
-
 /* The update in a process of its own that is killed at the n-th of its calls; true: it was. */
 static bool killed_at(unsigned n)
 {
@@ -258,7 +189,7 @@ static bool killed_at(unsigned n)
         struct chain_input files[8];
         struct store_results results;
         size_t count = update_files(files);
-        strike_at(n, 0);
+        strike_at(n, 0, false);
         (void)store_import(&store, files, count, &results);
         _exit(0);
     }
@@ -303,11 +234,7 @@ static size_t old_files(struct chain_input out[8])
 
 static struct snp_pki_leaf vlek_of(const char *csp, int64_t age_days)
 {
-    struct snp_pki_leaf_options options = {.vlek = true,
-                                           .csp_id = csp,
-                                           .not_before = store.now_s - age_days * 86400};
-
-    return make_leaf(MILAN, &options);
+    return aged(age_days, (struct snp_pki_leaf_options){.vlek = true, .csp_id = csp});
 }
 
 static void put_old(void)
@@ -367,14 +294,14 @@ TEST_LOOP(a_vlek_of_the_release_before_survives_a_stop_at_each_call_that_moves_i
             pid_t pid = fork();
             ck_assert_int_ge(pid, 0);
             if (pid == 0) {
-                strike_at(n, 0);
+                strike_at(n, 0, false);
                 (void)store_import(&store, &next, 1, &results);
                 _exit(0);
             }
             ck_assert_int_eq(waitpid(pid, &status, 0), pid);
             whole = !WIFSIGNALED(status);
         } else {
-            strike_at(n, ENOSPC);
+            strike_at(n, ENOSPC, false);
             ck_assert_int_eq(store_import(&store, &next, 1, &results), 0);
             sys = sys_real;
             whole = !struck;
@@ -394,9 +321,6 @@ TEST_LOOP(a_vlek_of_the_release_before_survives_a_stop_at_each_call_that_moves_i
         ck_assert_int_eq(old_sees(), second ? 0 : 2);
     }
     ck_assert_uint_gt(n, 10); /* two or three files of five calls */
-    snp_pki_leaf_done(&east);
-    snp_pki_leaf_done(&east_renewed);
-    snp_pki_leaf_done(&west);
 }
 
 TEST(a_disk_that_fails_once_at_each_call_that_writes)
@@ -413,7 +337,7 @@ TEST(a_disk_that_fails_once_at_each_call_that_writes)
         import_all(before_files);
         size_t count = update_files(files);
         int error = errors[n % 4];
-        strike_at(n, error);
+        strike_at(n, error, false);
         ck_assert_int_eq(store_import(&store, files, count, &results), 0);
         sys = sys_real;
         whole = !struck;

@@ -262,14 +262,10 @@ static struct holder hold(short type, off_t first, off_t length)
     pid_t pid = fork();
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
-        struct flock lock = {.l_type = type,
-                             .l_whence = SEEK_SET,
-                             .l_start = first,
-                             .l_len = length};
         int fd = open(path, type == F_RDLCK ? O_RDONLY : O_RDWR);
         table_file_close(&file); /* inherited: it must not keep a lock of the parent alive */
         close(ends[0]);
-        byte = fd >= 0 && fcntl(fd, F_OFD_SETLK, &lock) == 0 ? 'y' : 'n';
+        byte = fd >= 0 && rig_lock(fd, type, (uint64_t)first, (uint64_t)length) == 0 ? 'y' : 'n';
         if (write(ends[1], &byte, 1) != 1)
             _exit(1);
         if (read(ends[1], &byte, 1) < 0)
@@ -463,28 +459,21 @@ static int count_locks(int fd, int cmd, struct flock *lock)
 TEST(whoever_has_a_write_lock_is_found_beside_leases)
 {
     static const struct {
-        off_t start, length;
-    } ranges[] = {{0, 1}, {0, COCO_LEASE_BASE_MIN}, {(off_t)1 << 50, 1}, {5000, 10}};
+        uint64_t start, length;
+    } ranges[] = {{0, 1}, {0, COCO_LEASE_BASE_MIN}, {(uint64_t)1 << 50, 1}, {5000, 10}};
     int lease = open(path, O_RDONLY | O_CLOEXEC), updater = open(path, O_RDWR | O_CLOEXEC);
-    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 1 << 30, .l_len = 1};
 
     ck_assert(!table_file_taken(&file) && !table_file_updater(&file));
-    ck_assert_int_eq(fcntl(lease, F_OFD_SETLK, &lock), 0);
+    ck_assert_int_eq(rig_lock(lease, F_RDLCK, 1 << 30, 1), 0);
     ck_assert(!table_file_taken(&file) && !table_file_updater(&file));
     for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
-        lock = (struct flock){.l_type = F_WRLCK,
-                              .l_whence = SEEK_SET,
-                              .l_start = ranges[i].start,
-                              .l_len = ranges[i].length};
-        ck_assert_int_eq(fcntl(updater, F_OFD_SETLK, &lock), 0);
+        ck_assert_int_eq(rig_lock(updater, F_WRLCK, ranges[i].start, ranges[i].length), 0);
         ck_assert(table_file_updater(&file));
-        lock.l_type = F_UNLCK;
-        ck_assert_int_eq(fcntl(updater, F_OFD_SETLK, &lock), 0);
+        ck_assert_int_eq(rig_lock(updater, F_UNLCK, 0, 0), 0);
         ck_assert(!table_file_updater(&file));
     }
     close(lease);
-    lock = (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    ck_assert_int_eq(fcntl(updater, F_OFD_SETLK, &lock), 0);
+    ck_assert_int_eq(rig_lock(updater, F_WRLCK, 0, 0), 0);
     sys.ofd_lock = count_locks;
     n_lock_calls = 0;
     ck_assert(table_file_taken(&file));

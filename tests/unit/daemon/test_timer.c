@@ -2,14 +2,8 @@
 /*
  * The timer heap against a model: an array of deadlines, searched from end to end.
  */
-#include "base/sys.h"
-#include "base/timer.h"
 #include "rig.h"
 #include "scarce.h"
-#include <errno.h>
-#include <event2/event.h>
-#include <stdbool.h>
-#include <string.h>
 
 static struct event_base *base;
 static struct timers timers;

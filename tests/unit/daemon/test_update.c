@@ -253,9 +253,9 @@ TEST_LOOP(killed_at_any_call, 0, 2 * (int)(sizeof(plans) / sizeof(plans[0])))
     unsigned kills = 0;
 
     torn = _i % 2;
-    store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
-    store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 9, .ucode = 115});
-    store_leaf(MILAN, true, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
+    store_milan(false, 8);
+    store_milan(false, 9);
+    store_milan(true, 8);
     kill_at = -1;
     check_start(plan);
     note_table(0);

@@ -36,33 +36,30 @@ static void put_chain(uint8_t snp)
     put_file(0, "ark", &ark);
     put_file(1, "ask", &ask);
     put_file(2, "vcek", &vcek);
-    snp_pki_leaf_done(&leaf);
 }
 
-static int take_lock(short type, off_t first, off_t length)
+static int take_update(void)
 {
-    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = length};
-    int fd = open(table_path, type == F_RDLCK ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CLOEXEC);
-
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
-    return fd;
+    return rig_lock_file(table_path, F_WRLCK, 0, 0);
 }
 
-static void empty_file(int fd)
+/* The one that is held is given back at the end. */
+static void take_lease(void)
 {
-    static const uint8_t zeros[COCO_SNP_EMPTY_TABLE_SIZE];
+    stuck_fd = rig_keep(rig_lock_file(table_path, F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1));
+}
 
-    ck_assert_int_eq(pwrite(fd, zeros, sizeof(zeros), 0), sizeof(zeros));
-    ck_assert_int_eq(ftruncate(fd, sizeof(zeros)), 0);
+static void give_lease_back(void)
+{
+    rig_hang_up(stuck_fd);
 }
 
 /* A host that serves 3.0.8.115, and a VM that is stopped between its table and its report. */
 static void open_host(bool by_platform)
 {
     if (by_platform) {
-        store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
-        store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 9, .ucode = 115});
+        store_milan(false, 8);
+        store_milan(false, 9);
     } else {
         put_chain(8);
         options.certs.store = NULL;
@@ -72,13 +69,7 @@ static void open_host(bool by_platform)
     }
     platform_open();
     ck_assert_int_eq(served(), 8);
-    stuck_fd = take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
-}
-
-static void close_host(void)
-{
-    close(stuck_fd);
-    platform_close();
+    take_lease();
 }
 
 static void begin(uint64_t timeout_us)
@@ -148,7 +139,7 @@ static void (*const ways[])(void) = {gives_up, times_out, ends_politely, gives_u
 #define N_WAYS ((int)(sizeof(ways) / sizeof(ways[0])))
 
 FIXTURE(.setup_once = make_pkis, .teardown_once = free_pkis, .setup = platform_setup,
-        .timeout_s = 60);
+        .teardown = platform_teardown, .timeout_s = 60);
 
 TEST_LOOP(an_update_that_never_had_the_lock, 0, 2 * N_WAYS)
 {
@@ -160,7 +151,6 @@ TEST_LOOP(an_update_that_never_had_the_lock, 0, 2 * N_WAYS)
     expect_service(8);
     ck_assert(file_is_current());
     ck_assert_uint_eq(certs_status(rig.certs).generation, generation); /* nothing was changed */
-    close_host();
 }
 
 /* What was read before it is not taken for granted all the same: behind everybody's back, the
@@ -176,7 +166,6 @@ TEST(the_platform_is_read_again)
         pass(10000);
     }
     ck_assert_int_eq(served(), 9);
-    close_host();
 }
 
 /* Nor is the operator's word, where he has mended it meanwhile and says so. */
@@ -185,15 +174,13 @@ TEST(the_files_are_read_again_for_who_says_that_it_has_ended)
     int result = 1;
 
     open_host(false);
-    close(stuck_fd);
+    give_lease_back();
     begin(30u * SECOND);
     put_chain(9);
     certs_update_end(rig.certs, false, told, &result);
     pass(AT_ONCE_US);
     ck_assert_int_eq(result, 0);
     ck_assert_int_eq(served(), 9);
-    stuck_fd = take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
-    close_host();
 }
 
 /* The files are broken, which the next reload will say; a rotation that gave up does not. */
@@ -204,7 +191,6 @@ TEST(broken_files_are_not_looked_at_for_who_gave_up)
     test_write_file(file_paths[2], "broken", 6);
     certs_update_abandon(rig.certs);
     expect_service(8);
-    close_host();
 }
 
 /* --- with the lock ---------------------------------------------------------------------------- */
@@ -212,9 +198,9 @@ TEST(broken_files_are_not_looked_at_for_who_gave_up)
 /* No lease was stuck then, and one is now. */
 static int begin_with_lock(void)
 {
-    close(stuck_fd);
+    give_lease_back();
     ck_assert_int_eq(certs_update_begin(rig.certs, 30u * SECOND, "a test"), 0);
-    return take_lock(F_WRLCK, 0, 0);
+    return take_update();
 }
 
 static void end_with_lock(int lock, bool said)
@@ -230,7 +216,7 @@ static void end_with_lock(int lock, bool said)
     pass(AT_ONCE_US);
     if (said)
         ck_assert_int_eq(result, 0);
-    stuck_fd = take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
+    take_lease();
 }
 
 /* It had the lock, and then the command could not be started, or it died before: the file empty or
@@ -242,13 +228,12 @@ TEST_LOOP(an_update_whose_command_never_ran, 0, 16)
     open_host(by_platform);
     int lock = begin_with_lock();
     if (emptied)
-        empty_file(lock);
+        rig_empty_file(lock);
     if (seen)
         pass(SECOND);
     end_with_lock(lock, said);
     expect_service(8);
     ck_assert(file_is_current());
-    close_host();
 }
 
 /* The same, and it ran. An updater that kept to PROTOCOL.md has emptied the file. */
@@ -258,14 +243,13 @@ TEST_LOOP(an_update_that_was_quicker_than_cocod_looks, 0, 4)
 
     open_host(true);
     int lock = begin_with_lock();
-    empty_file(lock);
+    rig_empty_file(lock);
     set_host("tcb", "3.0.9.115");
     if (seen)
         pass(SECOND);
     end_with_lock(lock, said);
     expect_service(9);
     ck_assert(file_is_current());
-    close_host();
 }
 
 /* --- a lease that is taken when the updater lets go ------------------------------------------- */
@@ -273,22 +257,19 @@ TEST_LOOP(an_update_that_was_quicker_than_cocod_looks, 0, 4)
 /* All but the stuck lease's byte, as "certs rotate --force" does. */
 static int lock_around(void)
 {
-    struct flock behind = {.l_type = F_WRLCK,
-                           .l_whence = SEEK_SET,
-                           .l_start = COCO_LEASE_BASE_MIN + 8};
-    int fd = take_lock(F_WRLCK, 0, COCO_LEASE_BASE_MIN + 7);
+    int fd = rig_lock_file(table_path, F_WRLCK, 0, COCO_LEASE_BASE_MIN + 7);
 
-    ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &behind), 0);
+    ck_assert_int_eq(rig_lock(fd, F_WRLCK, COCO_LEASE_BASE_MIN + 8, 0), 0);
     return fd;
 }
 
 /* Never without a lock, and never on the same byte for long. */
 static void move_lease(unsigned i)
 {
-    int next = take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7 + (i * 7919u) % 4096u, 1);
+    int next = rig_lock_file(table_path, F_RDLCK, COCO_LEASE_BASE_MIN + 7 + (i * 7919u) % 4096u, 1);
 
-    close(stuck_fd);
-    stuck_fd = next;
+    give_lease_back();
+    stuck_fd = rig_keep(next);
 }
 
 /* What 120 requests get in the minute from now on. */
@@ -315,10 +296,10 @@ TEST_LOOP(a_lease_that_is_taken_when_the_updater_lets_go_delays_the_file_and_nob
 
     open_host(by_platform);
     if (!forced)
-        close(stuck_fd);
+        give_lease_back();
     ck_assert_int_eq(certs_update_begin(rig.certs, 30u * SECOND, "a test"), 0);
-    int lock = forced ? lock_around() : take_lock(F_WRLCK, 0, 0);
-    empty_file(lock);
+    int lock = forced ? lock_around() : take_update();
+    rig_empty_file(lock);
     if (changed && by_platform)
         set_host("tcb", "3.0.9.115");
     else if (changed)
@@ -328,19 +309,17 @@ TEST_LOOP(a_lease_that_is_taken_when_the_updater_lets_go_delays_the_file_and_nob
     ck_assert_uint_eq(certs_status(rig.certs).state, CERTS_UPDATING);
     close(lock);
     if (!forced)
-        stuck_fd = take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
+        take_lease();
     certs_update_end(rig.certs, forced, told, &result);
     pass(AT_ONCE_US);
     ck_assert_int_eq(result, 0); /* "rotate" says "serving", and so it is */
     expect_a_minute_of(changed ? 9 : 8, hostile);
     ck_assert(!file_is_current());
     ck_assert(has_problem("is not given back"));
-    close(stuck_fd);
+    give_lease_back();
     pass(SECOND);
     ck_assert(file_is_current()); /* the file follows */
     ck_assert_uint_eq(n_problems(), 0);
-    stuck_fd = take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
-    close_host();
 }
 
 /* A host whose file is the empty table, since a lease keeps cocod from filling it. */
@@ -348,10 +327,10 @@ static void fall_behind(void)
 {
     int lock = begin_with_lock();
 
-    empty_file(lock);
+    rig_empty_file(lock);
     pass(SECOND);
     close(lock);
-    stuck_fd = take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1);
+    take_lease();
     certs_update_abandon(rig.certs);
     pass(options.certs.drain_timeout_us + SECOND); /* now it tries once a second */
     (void)served();                                /* the platform is read again for it */
@@ -373,34 +352,32 @@ TEST_LOOP(a_second_updater_is_noticed_while_the_file_is_behind, 0, 4)
     const bool by_platform = _i & 1, lease_after = _i & 2;
 
     open_behind(by_platform);
-    close(stuck_fd);
-    int lock = take_lock(F_WRLCK, 0, 0);
-    empty_file(lock);
+    give_lease_back();
+    int lock = take_update();
+    rig_empty_file(lock);
     if (by_platform)
         set_host("tcb", "3.0.9.115");
     else
         put_chain(9);
     close(lock);
-    stuck_fd = lease_after ? take_lock(F_RDLCK, COCO_LEASE_BASE_MIN + 7, 1)
-                           : open(table_path, O_RDONLY | O_CLOEXEC);
+    if (lease_after)
+        take_lease();
     ck_assert_int_eq(served(), BUSY); /* not 8 */
     pass(AT_ONCE_US);
     ck_assert_int_eq(served(), 9);
     ck_assert_int_eq(file_is_current(), !lease_after);
-    close_host();
 }
 
 /* It has the lock now, and has not come to emptying the file. */
 TEST_LOOP(the_kernel_is_asked_for_an_updater_while_the_file_is_behind, 0, 2)
 {
     open_behind(_i);
-    close(stuck_fd);
-    stuck_fd = take_lock(F_WRLCK, 0, 0);
+    give_lease_back();
+    rig_keep(take_update());
     ck_assert_int_eq(served(), BUSY);
     pass(10u * SECOND);
     ck_assert_int_eq(served(), BUSY);
     ck_assert_uint_eq(certs_status(rig.certs).state, CERTS_UPDATING);
-    close_host();
 }
 
 static ssize_t no_mark(int fd, const void *buf, size_t size, off_t offset)
@@ -420,16 +397,14 @@ TEST_LOOP(a_mark_that_cannot_be_written, 0, 2)
     fall_behind();
     ck_assert_uint_gt(n_problems(), 0);
     expect_a_minute_of(8, false);
-    close(stuck_fd);
-    stuck_fd = take_lock(F_WRLCK, 0, 0);
+    give_lease_back();
+    int lock = take_update();
     ck_assert_int_eq(served(), BUSY);
-    close(stuck_fd);
-    stuck_fd = open(table_path, O_RDONLY | O_CLOEXEC);
+    close(lock);
     pass(SECOND);
     ck_assert_int_eq(served(), 8);
     ck_assert(file_is_current());
     ck_assert_uint_eq(n_problems(), 0);
-    close_host();
 }
 
 static unsigned n_lock_calls;
@@ -448,13 +423,12 @@ TEST_LOOP(a_request_asks_the_kernel_for_locks_only_while_the_file_is_behind, 0, 
     n_lock_calls = 0;
     ck_assert_int_eq(served(), 8);
     ck_assert_uint_eq(n_lock_calls, 0);
-    close_host();
+    platform_close();
     open_behind(_i);
     sys.ofd_lock = count_locks;
     n_lock_calls = 0;
     ck_assert_int_eq(served(), 8);
     ck_assert_uint_eq(n_lock_calls, 1);
-    close_host();
 }
 
 /* --- beside other things ---------------------------------------------------------------------- */
@@ -480,7 +454,6 @@ TEST_LOOP(a_reload_during_an_update_that_gives_up, 0, 2)
         pass(options.certs.drain_timeout_us + SECOND);
         ck_assert_int_eq(served(), 9);
     }
-    close_host();
 }
 
 TEST_LOOP(certificates_that_are_given_up_during_an_update, 0, 2)
@@ -499,5 +472,4 @@ TEST_LOOP(certificates_that_are_given_up_during_an_update, 0, 2)
     pass(options.certs.drain_timeout_us + SECOND); /* the empty table, in the file too */
     ck_assert_int_eq(result, 0);
     ck_assert_uint_eq(certs_get(rig.certs, 4).status, COCO_EOPNOTSUPP);
-    close_host();
 }

@@ -6,8 +6,6 @@
  */
 #include "vmm_fixture.h"
 
-#include "base/log.h"
-
 /* Closed without a reply, for breaking the protocol. */
 static void expect_broken(int fd)
 {
@@ -117,14 +115,13 @@ TEST_LOOP(a_malformed_hello_is_refused, 0, 5)
 
 TEST(a_second_hello_closes)
 {
-    static const struct coco_hello second = {.version_min = 1, .version_max = 1};
-    uint8_t payload[COCO_HELLO_SIZE];
+    uint8_t second[COCO_HEADER_SIZE + COCO_HELLO_SIZE];
 
-    coco_hello_encode(&second, payload);
     int fd = open_session(COCO_FEATURE_LEASE);
     ask_quote(fd, 5, COCO_QUOTE_MAX, 0);
     ck_assert_uint_eq(metrics.now_requests, 1);
-    rig_call(&rig, fd, COCO_HELLO, 1, payload, sizeof(payload));
+    rig_send(fd, second, rig_hello_frame(second, (struct coco_hello){.features = 0}));
+    rig_settle(&rig);
     expect_broken(fd);
     ck_assert_uint_eq(metrics.now_requests, 0);
     ck_assert_uint_eq(metrics.now_jobs, 1); /* QGS works on */
@@ -144,17 +141,12 @@ TEST_LOOP(another_first_message_closes, 0, 7)
 
 TEST(requests_may_follow_hello_without_waiting)
 {
-    struct coco_hello hello = {.version_min = 1, .version_max = 1};
-    struct coco_certs_get get = {.npages = 4};
-    uint8_t payload[COCO_HELLO_SIZE], certs[COCO_CERTS_GET_SIZE], frames[2048];
-    size_t size = 0;
+    uint8_t frames[2048];
+    size_t size = rig_hello_frame(frames, (struct coco_hello){.features = 0});
 
     int fd = open_vmm();
-    coco_hello_encode(&hello, payload);
-    coco_certs_get_encode(&get, certs);
-    size += rig_frame(frames + size, COCO_HELLO, 1, 0, payload, sizeof(payload));
     for (uint64_t id = 2; id <= 17; id++)
-        size += rig_frame(frames + size, COCO_CERTS_GET, id, 0, certs, sizeof(certs));
+        size += rig_certs_frame(frames + size, id, 4, 0);
     rig_send(fd, frames, size);
     rig_settle(&rig);
     rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_OK);

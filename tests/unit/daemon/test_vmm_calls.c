@@ -8,7 +8,6 @@
 
 #include "qgs_msg.h"
 #include "snp_table.h"
-#include <stdlib.h>
 
 static uint8_t reply[TDX_QUOTE_ROOM + 200];
 
@@ -16,11 +15,10 @@ static uint8_t reply[TDX_QUOTE_ROOM + 200];
 
 static void ask_certs(int fd, uint64_t id, uint64_t npages)
 {
-    struct coco_certs_get get = {.npages = npages, .gpa = 0x7f3c4000};
-    uint8_t payload[COCO_CERTS_GET_SIZE];
+    uint8_t frame[COCO_HEADER_SIZE + COCO_CERTS_GET_SIZE];
 
-    coco_certs_get_encode(&get, payload);
-    rig_call(&rig, fd, COCO_CERTS_GET, id, payload, sizeof(payload));
+    rig_send(fd, frame, rig_certs_frame(frame, id, npages, 0));
+    rig_settle(&rig);
 }
 
 static void expect_certs(int fd, uint64_t id, uint32_t status, struct coco_certs_reply *ret)
@@ -78,11 +76,9 @@ TEST(too_few_pages_get_their_number)
 
 TEST(without_a_chain_the_empty_table_comes)
 {
-    static char *files[] = {(char *)"/nonexistent/chain.pem"};
     struct coco_certs_reply got;
 
-    options.certs.n_chain = 1;
-    options.certs.chain = files;
+    rig_chain_file(&options.certs, "/nonexistent/chain.pem");
     int fd = open_session(0);
     for (uint64_t npages = 0; npages < 3; npages++) {
         ask_certs(fd, 2 + npages, npages);
@@ -95,15 +91,10 @@ TEST(without_a_chain_the_empty_table_comes)
 
 TEST_LOOP(the_other_statuses_of_certs_get, 0, 2)
 {
-    static char *files[] = {(char *)"/nonexistent/chain.pem"};
-
-    if (_i == 0) {
+    rig_chain_file(&options.certs, "/nonexistent/chain.pem");
+    options.certs.refuse_missing = _i == 1;
+    if (_i == 0)
         options.certs.n_chain = 0;
-    } else {
-        options.certs.n_chain = 1;
-        options.certs.chain = files;
-        options.certs.refuse_missing = true;
-    }
     int fd = open_session(0);
     ask_certs(fd, 2, 4);
     expect_certs(fd, 2, _i == 0 ? COCO_EOPNOTSUPP : COCO_EIO, NULL);
@@ -132,7 +123,7 @@ TEST(a_lease_delays_the_file_of_a_reload_and_no_answer)
 
     int fd = open_session(0);
     uint64_t generation = certs_status(rig.certs).generation;
-    ck_assert_int_eq(lock_bytes(open_table(O_RDONLY), F_RDLCK, 1 << 20, 1), 0);
+    ck_assert_int_eq(rig_lock(open_table(O_RDONLY), F_RDLCK, 1 << 20, 1), 0);
     reload_chain(1);
     ask_certs(fd, 2, 4);
     expect_certs(fd, 2, COCO_OK, &got);

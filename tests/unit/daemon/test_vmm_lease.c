@@ -2,6 +2,7 @@
 /*
  * The lease that HELLO's reply passes, and NOTIFY: PROTOCOL.md "The lease", "NOTIFY".
  */
+#include "scarce.h"
 #include "vmm_fixture.h"
 
 #include <sys/stat.h>
@@ -12,8 +13,7 @@ static int lease_session(int *ret_lease, struct coco_hello_reply *reply)
 {
     int fd = connect_vmm();
 
-    say_hello(fd, COCO_FEATURE_LEASE, "", COCO_OK, reply);
-    *ret_lease = message.passed_fd;
+    *ret_lease = say_hello(fd, COCO_FEATURE_LEASE, "", COCO_OK, reply);
     return fd;
 }
 
@@ -22,8 +22,7 @@ static void expect_no_lease(void)
 {
     int fd = connect_vmm();
 
-    say_hello(fd, COCO_FEATURE_LEASE, "", COCO_EAGAIN, NULL);
-    ck_assert_int_eq(message.passed_fd, -1);
+    ck_assert_int_eq(say_hello(fd, COCO_FEATURE_LEASE, "", COCO_EAGAIN, NULL), -1);
     ck_assert(rig_closed(fd));
 }
 
@@ -47,15 +46,15 @@ TEST(the_lease_descriptor_takes_read_locks_and_nothing_else)
     ck_assert_uint_eq(passed.st_ino, named.st_ino);
     ck_assert_int_eq(fcntl(lease, F_GETFL) & O_ACCMODE, O_RDONLY);
     ck_assert_int_eq(write(lease, "x", 1), -1);
-    ck_assert_int_eq(lock_bytes(lease, F_RDLCK, reply.lease_base, 1), 0);
-    ck_assert_int_eq(lock_bytes(lease, F_RDLCK, reply.lease_base + reply.lease_bytes - 1, 1), 0);
-    ck_assert_int_eq(lock_bytes(lease, F_WRLCK, reply.lease_base, 1), -EBADF);
+    ck_assert_int_eq(rig_lock(lease, F_RDLCK, reply.lease_base, 1), 0);
+    ck_assert_int_eq(rig_lock(lease, F_RDLCK, reply.lease_base + reply.lease_bytes - 1, 1), 0);
+    ck_assert_int_eq(rig_lock(lease, F_WRLCK, reply.lease_base, 1), -EBADF);
     /* The updater is kept out until the lease is given back. */
     int updater = open_table(O_RDWR);
-    ck_assert_int_eq(lock_bytes(updater, F_WRLCK, 0, 0), -EAGAIN);
-    ck_assert_int_eq(lock_bytes(lease, F_UNLCK, reply.lease_base, COCO_LEASE_BYTES), 0);
-    ck_assert_int_eq(lock_bytes(updater, F_WRLCK, 0, 0), 0);
-    ck_assert_int_eq(lock_bytes(lease, F_RDLCK, reply.lease_base, 1), -EAGAIN);
+    ck_assert_int_eq(rig_lock(updater, F_WRLCK, 0, 0), -EAGAIN);
+    ck_assert_int_eq(rig_lock(lease, F_UNLCK, reply.lease_base, COCO_LEASE_BYTES), 0);
+    ck_assert_int_eq(rig_lock(updater, F_WRLCK, 0, 0), 0);
+    ck_assert_int_eq(rig_lock(lease, F_RDLCK, reply.lease_base, 1), -EAGAIN);
 }
 
 TEST(sessions_have_different_bytes_and_descriptions)
@@ -68,19 +67,18 @@ TEST(sessions_have_different_bytes_and_descriptions)
     (void)lease_session(&lease_b, &b);
     ck_assert(a.lease_base + a.lease_bytes <= b.lease_base ||
               b.lease_base + b.lease_bytes <= a.lease_base);
-    ck_assert_int_eq(lock_bytes(lease_a, F_RDLCK, a.lease_base, 1), 0);
-    ck_assert_int_eq(lock_bytes(lease_b, F_UNLCK, 0, 0), 0); /* must not give up the other's */
-    leave(fd_a);                                             /* the lease outlives the session */
+    ck_assert_int_eq(rig_lock(lease_a, F_RDLCK, a.lease_base, 1), 0);
+    ck_assert_int_eq(rig_lock(lease_b, F_UNLCK, 0, 0), 0); /* must not give up the other's */
+    leave(fd_a);                                           /* the lease outlives the session */
     int updater = open_table(O_RDWR);
-    ck_assert_int_eq(lock_bytes(updater, F_WRLCK, 0, 0), -EAGAIN);
+    ck_assert_int_eq(rig_lock(updater, F_WRLCK, 0, 0), -EAGAIN);
     leave(lease_a);
-    ck_assert_int_eq(lock_bytes(updater, F_WRLCK, 0, 0), 0);
+    ck_assert_int_eq(rig_lock(updater, F_WRLCK, 0, 0), 0);
 }
 
 TEST(who_does_not_ask_for_a_lease_gets_no_descriptor)
 {
-    say_hello(open_vmm(), COCO_FEATURE_NOTIFY, "", COCO_OK, NULL);
-    ck_assert_int_eq(message.passed_fd, -1);
+    ck_assert_int_eq(say_hello(open_vmm(), COCO_FEATURE_NOTIFY, "", COCO_OK, NULL), -1);
 }
 
 TEST_LOOP(without_a_table_file_lease_is_left_out, 0, 2)
@@ -122,7 +120,6 @@ TEST(a_lease_that_cannot_be_opened_refuses_the_session)
 /* Who locks the file by its name would lock another: a lease on the old one protects nobody. */
 TEST(a_lease_on_a_file_that_is_no_more_is_refused)
 {
-    struct coco_hello_reply reply;
     char elsewhere[140];
 
     open_rig();
@@ -139,8 +136,7 @@ TEST(a_lease_on_a_file_that_is_no_more_is_refused)
     }
     expect_alive(session(0));
     ck_assert_int_eq(rename(elsewhere, table_path), 0);
-    say_hello(connect_vmm(), COCO_FEATURE_LEASE, "", COCO_OK, &reply);
-    ck_assert_int_ge(message.passed_fd, 0);
+    ck_assert_int_ge(say_hello(connect_vmm(), COCO_FEATURE_LEASE, "", COCO_OK, NULL), 0);
 }
 
 /* --- NOTIFY ---------------------------------------------------------------------------------- */
@@ -188,12 +184,12 @@ TEST(an_update_is_told_as_draining)
 
     int fd = open_session(COCO_FEATURE_NOTIFY);
     int updater = open_table(O_RDWR);
-    ck_assert_int_eq(lock_bytes(updater, F_WRLCK, 0, 0), 0);
+    ck_assert_int_eq(rig_lock(updater, F_WRLCK, 0, 0), 0);
     reload_chain(1);
     expect_notify(fd, COCO_NOTIFY_DRAINING);
     leave(updater);
     int lease = open_table(O_RDONLY);
-    ck_assert_int_eq(lock_bytes(lease, F_RDLCK, COCO_LEASE_BASE_MIN, 1), 0);
+    ck_assert_int_eq(rig_lock(lease, F_RDLCK, COCO_LEASE_BASE_MIN, 1), 0);
     rig_pass(&rig, 20000); /* whoever has a lease now */
     rig_await_worker(&rig);
     rig_expect(fd, &message, COCO_NOTIFY, 0, COCO_OK);
@@ -205,21 +201,12 @@ TEST(an_update_is_told_as_draining)
     ck_assert(!rig_take(fd, &message)); /* the file follows, which is nothing to a session */
 }
 
-static ssize_t broken_sendmsg(int fd, const struct msghdr *msg, int flags)
-{
-    (void)fd;
-    (void)msg;
-    (void)flags;
-    errno = EPIPE;
-    return -1;
-}
-
 TEST(sessions_that_break_while_being_told)
 {
     open_rig();
     for (int i = 0; i < 5; i++)
         (void)session(COCO_FEATURE_NOTIFY);
-    sys.sendmsg = broken_sendmsg;
+    REFUSE(sendmsg, EPIPE);
     reload_chain(1);
     sys.sendmsg = sys_real.sendmsg;
     ck_assert_uint_eq(metrics.now_peers, 0);

@@ -11,13 +11,10 @@
 #include "scarce.h"
 #include "support.h"
 #include <dirent.h>
-#include <errno.h>
 #include <event2/event.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <string.h>
 
 static struct event_base *base;
 static struct timers timers;

@@ -5,8 +5,6 @@
  */
 #include "toy.h"
 #include "support.h"
-#include <errno.h>
-#include <string.h>
 
 struct toy_entry toy_log[TOY_LOG];
 unsigned toy_n_log;

@@ -2,9 +2,6 @@
 #include "varlink.h"
 #include "rig.h"
 #include <json-c/json.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
 
 static void (*take_turn)(void);
 static int turns_max;

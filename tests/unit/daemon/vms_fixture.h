@@ -7,24 +7,13 @@
 
 #include "admin/roles.h"
 #include "admin_fixture.h"
-#include "base/log.h"
-#include "base/sys.h"
-#include "certs/certs.h"
 #include "observe/history.h"
-#include "peer/peer.h"
 #include "qgs_door/qgs_door.h"
-#include "status.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <json-c/json.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #define SECOND 1000000u
 
 static struct rig_message message;
+static struct coco_hello_reply vm_hello; /* the last one's */
 static pid_t vm_pid;
 static int admin_fd;
 
@@ -48,11 +37,7 @@ static inline void vms_setup(void)
 
 static inline void vms_teardown(void)
 {
-    close(admin_fd);
-    rig_settle(&rig);
     teardown();
-    rig_settle(&rig);
-    rig_close(&rig);
     log_set_level(LOG_LEVEL_INFO);
 }
 
@@ -73,38 +58,31 @@ static inline struct json_object *expect_error(const char *method, const char *p
 
 static inline int connect_vm(pid_t pid, const char *name, int *ret_lease)
 {
-    struct coco_hello hello = {.version_min = 1,
-                               .version_max = 1,
-                               .features = ret_lease ? COCO_FEATURE_LEASE : 0,
+    struct coco_hello hello = {.features = ret_lease ? COCO_FEATURE_LEASE : 0,
                                .vm_uuid = {(uint8_t)pid, 2, 3}};
-    uint8_t payload[COCO_HELLO_SIZE];
 
     vm_pid = pid;
     snprintf(hello.vm_name, sizeof(hello.vm_name), "%s", name);
     int fd = rig_connect(&rig, &vmm_dialect, &rig.vmm, NULL);
-    coco_hello_encode(&hello, payload);
-    rig_call(&rig, fd, COCO_HELLO, 1, payload, sizeof(payload));
-    rig_expect(fd, &message, COCO_HELLO_REPLY, 1, COCO_OK);
+    int lease = rig_say_hello(&rig, fd, hello, COCO_OK, &vm_hello);
     if (ret_lease)
-        *ret_lease = message.passed_fd;
+        *ret_lease = rig_keep(lease);
     return fd;
 }
 
 static inline void get_certs(int fd, uint64_t npages, uint32_t status)
 {
     static uint64_t id = 1000;
-    struct coco_certs_get get_ = {.npages = npages};
-    uint8_t payload[COCO_CERTS_GET_SIZE];
+    uint8_t frame[COCO_HEADER_SIZE + COCO_CERTS_GET_SIZE];
 
-    coco_certs_get_encode(&get_, payload);
-    rig_call(&rig, fd, COCO_CERTS_GET, ++id, payload, sizeof(payload));
+    rig_send(fd, frame, rig_certs_frame(frame, ++id, npages, 0));
+    rig_settle(&rig);
     rig_expect(fd, &message, COCO_CERTS_REPLY, id, status);
 }
 
 static inline void leave(int fd)
 {
-    close(fd);
-    rig_settle(&rig);
+    rig_leave(&rig, fd);
 }
 
 /* The newest of a VM's requests. */

@@ -8,8 +8,6 @@
 #include "platform_fixture.h"
 
 #include "observe/history.h"
-#include "peer/peer.h"
-#include "rpc/vmm.h"
 
 #define PROMISED_US 200000u
 
@@ -25,48 +23,37 @@ struct session {
 static inline struct session session_open(uint32_t features)
 {
     struct session session = {.id = 1};
-    struct coco_hello hello = {.version_min = 1, .version_max = 1, .features = features};
-    uint8_t payload[COCO_HELLO_SIZE];
     struct coco_hello_reply reply;
 
     session.fd = rig_connect(&rig, &vmm_dialect, &rig.vmm, &session.peer);
-    coco_hello_encode(&hello, payload);
-    rig_call(&rig, session.fd, COCO_HELLO, 1, payload, sizeof(payload));
-    rig_expect(session.fd, &message, COCO_HELLO_REPLY, 1, COCO_OK);
-    ck_assert_int_eq(coco_hello_reply_decode(message.payload, message.header.length, &reply), 0);
-    session.lease_fd = message.passed_fd;
+    session.lease_fd =
+        rig_say_hello(&rig, session.fd, (struct coco_hello){.features = features}, COCO_OK, &reply);
     session.lease = reply.lease_base;
+    if (session.lease_fd >= 0)
+        rig_keep(session.lease_fd);
     return session;
 }
 
 static inline void session_close(struct session *session)
 {
-    close(session->fd);
+    rig_hang_up(session->fd);
     if (session->lease_fd >= 0)
-        close(session->lease_fd);
+        rig_hang_up(session->lease_fd);
     session->lease_fd = -1;
     rig_settle(&rig);
 }
 
 static inline bool set_lease(const struct session *session, short type)
 {
-    struct flock lock = {.l_type = type,
-                         .l_whence = SEEK_SET,
-                         .l_start = (off_t)session->lease,
-                         .l_len = 1};
-
-    return session->lease_fd < 0 || fcntl(session->lease_fd, F_OFD_SETLK, &lock) == 0;
+    return session->lease_fd < 0 || rig_lock(session->lease_fd, type, session->lease, 1) == 0;
 }
 
 /* Queues a CERTS_GET without letting anything happen. */
 static inline uint64_t send_certs(struct session *session, uint64_t npages, uint32_t timeout_ms)
 {
-    struct coco_certs_get get = {.npages = npages};
-    uint8_t payload[COCO_CERTS_GET_SIZE], frame[COCO_HEADER_SIZE + COCO_CERTS_GET_SIZE];
+    uint8_t frame[COCO_HEADER_SIZE + COCO_CERTS_GET_SIZE];
 
-    coco_certs_get_encode(&get, payload);
-    rig_send(session->fd, frame,
-             rig_frame(frame, COCO_CERTS_GET, ++session->id, timeout_ms, payload, sizeof(payload)));
+    rig_send(session->fd, frame, rig_certs_frame(frame, ++session->id, npages, timeout_ms));
     return session->id;
 }
 
@@ -125,10 +112,16 @@ static inline int one_exit(struct session *session, uint64_t *ret_us)
 
 static inline void open_host(void)
 {
-    store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 8, .ucode = 115});
-    store_leaf(MILAN, false, (struct snp_pki_tcb){.bl = 3, .snp = 9, .ucode = 115});
+    store_milan(false, 8);
+    store_milan(false, 9);
     platform_open();
     ck_assert_int_eq(served(), 8);
+}
+
+static inline struct session open_host_with_session(uint32_t features)
+{
+    open_host();
+    return session_open(features);
 }
 
 /* Nobody has asked for a minute. */
@@ -137,11 +130,13 @@ static inline void be_idle(void)
     pass(60u * SECOND);
 }
 
-static inline void close_host(struct session *session)
+/* All sessions leave, and nothing of theirs is left. */
+static inline void wait_teardown(void)
 {
-    session_close(session);
+    rig_close_kept();
+    rig_settle(&rig);
     ck_assert_uint_eq(metrics.now_requests, 0);
-    platform_close();
+    platform_teardown();
 }
 
 static inline uint32_t features_of(int i)

@@ -5,26 +5,10 @@
  * without signatures: the daemon binds quotes to TDREPORTs, and that is what is tested here.
  */
 #include "world.h"
-#include "base/log.h"
-#include "base/sys.h"
-#include "base/worker.h"
-#include "certs/certs.h"
-#include "config/config.h"
-#include "observe/metrics.h"
-#include "peer/peer.h"
-#include "peer/server.h"
 #include "qgs_msg.h"
-#include "rig.h"
 #include "snp_table.h"
-#include "status.h"
 #include "tdx.h"
 #include "tdx_quote.h"
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 static uint64_t now_us;
 struct world *world_current;
@@ -58,29 +42,17 @@ struct world_client *world_connect(struct world *world)
 
 struct world_client *world_connect_as(struct world *world, uid_t uid, pid_t vm)
 {
-    int pair[2];
-
     peer_uid = uid;
     peer_pid = vm == 0 ? 0 : (pid_t)(0x40000000 + vm); /* no process has it */
-
     for (int i = 0; i < WORLD_CLIENTS; i++) {
         struct world_client *client = &world->clients[i];
         if (client->fd >= 0)
             continue;
-        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair),
-                         0);
         memset(client, 0, sizeof(*client));
-        client->fd = pair[1];
         client->next_id = 1;
-        bool adopted =
-            server_adopt(world->cocod->server, &vmm_dialect, &world->cocod->vmm, pair[0]);
+        client->fd = rig_adopt(world->cocod->server, &vmm_dialect, &world->cocod->vmm, NULL);
         peer_pid = 0;
-        if (!adopted) {
-            close(client->fd);
-            client->fd = -1;
-            return NULL;
-        }
-        return client;
+        return client->fd < 0 ? NULL : client;
     }
     return NULL;
 }
@@ -361,8 +333,6 @@ static size_t watching(const struct world *world)
 
 static struct config *make_config(const struct world *world, const char *text)
 {
-    struct config_errors errors = {0};
-    struct config *config;
     char full[8192];
 
     snprintf(full, sizeof(full),
@@ -370,9 +340,7 @@ static struct config *make_config(const struct world *world, const char *text)
              world->dir,
              strstr(text, "verify_quote_signature") ? ""
                                                     : "[quotes]\nverify_quote_signature = no\n");
-    int r = config_parse("test", full, strlen(full), &config, &errors);
-    ck_assert_msg(r == 0, "%s", errors.n ? errors.items[0] : "configuration");
-    return config;
+    return rig_config(full);
 }
 
 void world_reload(struct world *world, const char *text)
@@ -406,26 +374,6 @@ void world_open(struct world *world, const char *text)
     world->probes = world->connects = world->most_open = 0; /* how cocod greets each QGS */
 }
 
-static void note_done(struct work *work)
-{
-    work->run = NULL;
-}
-
-static void nothing(struct work *work)
-{
-    (void)work;
-}
-
-/* Work runs in order: when a piece submitted now is told, so is everything before it. */
-static void await_worker(struct world *world)
-{
-    struct work last = {.run = nothing, .done = note_done};
-
-    ck_assert_int_eq(worker_submit(world->cocod->worker, &last), 0);
-    while (last.run)
-        ck_assert_int_ge(event_base_loop(world->base, EVLOOP_ONCE), 0);
-}
-
 void world_close(struct world *world)
 {
     for (int i = 0; i < WORLD_CLIENTS; i++)
@@ -439,15 +387,13 @@ void world_close(struct world *world)
     world->probes_hang = world->probes_fail = world->probes_close = false;
     world->questions_answered = true;
     world_pass(world, 60u * 1000000u); /* what found no memory is tried again */
-    await_worker(world);
+    rig_await(world->cocod->worker, world->base);
     world_pass(world, 240u * 1000000u); /* longer than any timer, lingering accounts included */
-    await_worker(world);                /* while it has work, it is watched by a timer */
-    for (size_t i = 0; i < metric_names_count; i++)
-        if (strncmp(metric_names[i].name, "now_", 4) == 0)
-            ck_assert_msg(metric_value(&metric_names[i]) == 0, "%s is %llu, not 0",
-                          metric_names[i].name, (unsigned long long)metric_value(&metric_names[i]));
+    rig_await(world->cocod->worker, world->base); /* while it has work, it is watched by a timer */
+    rig_check_gauges();
     ck_assert_uint_eq(world->cocod->timers.n, watching(world));
     cocod_free(world->cocod);
+    world->cocod = NULL;
     event_base_free(world->base);
     sys = sys_real;
 }

@@ -6,13 +6,7 @@
  */
 #pragma once
 
-#include "coco_limits.h"
-#include "cocod.h"
-#include "support.h"
-#include "wire.h"
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "rig.h"
 
 #define WORLD_CLIENTS   80
 #define WORLD_EXCHANGES 64

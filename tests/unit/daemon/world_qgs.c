@@ -8,13 +8,7 @@
 #include "tdx.h"
 #include "tdx_quote.h"
 #include "world.h"
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 /* From accept, QGS closes a connection by itself. */
 #define QGS_TIMER_US (30u * 1000000u)
@@ -23,7 +17,6 @@ int world_qgs_connect(int fd, const struct sockaddr *addr, socklen_t size)
 {
     struct world *world = world_current;
     const struct sockaddr_un *un = (const struct sockaddr_un *)addr;
-    int pair[2];
 
     (void)size;
     world->connects++;
@@ -32,14 +25,11 @@ int world_qgs_connect(int fd, const struct sockaddr *addr, socklen_t size)
         errno = world->connect_error;
         return -1;
     }
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
-    ck_assert_int_ge(dup3(pair[0], fd, O_CLOEXEC), 0);
-    close(pair[0]);
     for (int i = 0; i < WORLD_EXCHANGES; i++) {
         struct world_exchange *exchange = &world->exchanges[i];
         if (exchange->fd >= 0)
             continue;
-        *exchange = (struct world_exchange){.fd = pair[1],
+        *exchange = (struct world_exchange){.fd = rig_accept(fd),
                                             .since_us = world_now_us(),
                                             .closes_us = world_now_us() + QGS_TIMER_US};
         snprintf(exchange->path, sizeof(exchange->path), "%s", un->sun_path);
