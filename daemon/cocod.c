@@ -11,8 +11,8 @@
 #include "certs/certs.h"
 #include "certs/platform.h"
 #include "config/config.h"
+#include "observe/counters.h"
 #include "observe/event.h"
-#include "observe/metrics.h"
 #include "peer/server.h"
 #include "quotes/quotes.h"
 #include <errno.h>

@@ -12,8 +12,8 @@
 #include "coco_limits.h"
 #include "cocod.h"
 #include "config/config.h"
+#include "observe/counters.h"
 #include "observe/event.h"
-#include "observe/metrics.h"
 #include "peer/listener.h"
 #include "peer/server.h"
 #include <errno.h>

@@ -145,7 +145,8 @@ fuzz:
 	@for target in $(FUZZ_PROGRAMS); do \
 	 name=$${target##*/} found=$(BUILD)/fuzz/found; \
 	 mkdir -p $$found/$$name; echo "== $$name"; \
-	 $$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -detect_leaks=0 -verbosity=0 \
+	 $$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -detect_leaks=0 \
+	  -verbosity=0 \
 	  -print_final_stats=1 -artifact_prefix=$$found/$$name- \
 	  $$found/$$name tests/fuzz/corpus/$$name >$$found/$$name.log 2>&1; code=$$?; \
 	 grep -E 'number_of_executed|average_exec|ERROR|SUMMARY' $$found/$$name.log; \

@@ -11,7 +11,7 @@
 #include "certs/chain/chain.h"
 #include "certs/store/store.h"
 #include "config/state.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include "quotes/quotes.h"
 #include "snp_table.h"
 #include <stdio.h>

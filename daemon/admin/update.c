@@ -7,8 +7,8 @@
 #include "base/sys.h"
 #include "certs/certs.h"
 #include "certs/chain/chain.h"
+#include "observe/counters.h"
 #include "observe/event.h"
-#include "observe/metrics.h"
 #include "peer/server.h"
 #include <errno.h>
 #include <inttypes.h>

@@ -13,7 +13,7 @@
 #include "base/sys.h"
 #include "certs/chain/parts.h"
 #include "certs/parts.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include "peer/account.h"
 #include <errno.h>
 #include <string.h>

@@ -2,11 +2,11 @@
 /*
  * What the metrics page says of certificates.
  */
-#include "observe/metrics.h"
 #include "base/sys.h"
 #include "certs/certs.h"
 #include "certs/chain/chain.h"
 #include "certs/chain/crl.h"
+#include "observe/counters.h"
 #include "observe/prometheus.h"
 #include <assert.h>
 #include <inttypes.h>

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/timer.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include "sev_msg.h"
 #include "status.h"
 #include "why.h"

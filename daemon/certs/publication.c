@@ -30,8 +30,8 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "certs/parts.h"
+#include "observe/counters.h"
 #include "observe/event.h"
-#include "observe/metrics.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -26,8 +26,8 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "certs/parts.h"
+#include "observe/counters.h"
 #include "observe/event.h"
-#include "observe/metrics.h"
 #include "snp_table.h"
 #include <assert.h>
 #include <errno.h>

@@ -10,7 +10,7 @@
  * or certificate decides how many series there are.
  */
 #include "observe/prometheus.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include <inttypes.h>
 
 /* --- samples ---------------------------------------------------------------------------------- */

@@ -15,9 +15,9 @@
 #define uthash_free(p, size)                 sys.free(p)
 #define HASH_FUNCTION(key, size, hash_value) HASH_FNV(key, size, hash_value)
 #include "base/invariant.h"
+#include "observe/counters.h"
 #include "observe/event.h"
 #include "observe/history.h"
-#include "observe/metrics.h"
 #include "peer/account.h"
 #include <errno.h>
 #include <linux/vm_sockets.h>

@@ -8,7 +8,7 @@
 #include "peer/outbox.h"
 #include "base/invariant.h"
 #include "base/sys.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>

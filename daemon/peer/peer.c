@@ -26,7 +26,7 @@
 #include "base/invariant.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include "status.h"
 #include <errno.h>
 #include <poll.h>

@@ -8,7 +8,7 @@
 #include "base/container_of.h"
 #include "base/invariant.h"
 #include "base/sys.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include "peer/account.h"
 #include "status.h"
 #include <utlist.h>

@@ -11,8 +11,8 @@
 #include "base/invariant.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "observe/counters.h"
 #include "observe/event.h"
-#include "observe/metrics.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

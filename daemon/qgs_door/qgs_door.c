@@ -20,7 +20,7 @@
 #include "base/sys.h"
 #include "bytes.h"
 #include "coco_limits.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include "peer/peer.h"
 #include "peer/request.h"
 #include "qgs_msg.h"

@@ -8,8 +8,8 @@
  */
 #include "quotes/broker.h"
 #include "base/sys.h"
+#include "observe/counters.h"
 #include "observe/event.h"
-#include "observe/metrics.h"
 #include "peer/request.h"
 #include "status.h"
 #include <utlist.h>

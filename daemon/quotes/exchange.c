@@ -20,7 +20,7 @@
 #include "base/invariant.h"
 #include "base/sys.h"
 #include "coco_limits.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include "qgs_msg.h"
 #include <errno.h>
 #include <event2/event_struct.h>

@@ -13,7 +13,7 @@
  */
 #include "quotes/hedge.h"
 #include "base/sys.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include <utlist.h>
 
 /* So many times the usual; at least what a QGS may need that asks PCCS; and at most MAX, or

@@ -16,7 +16,7 @@
 #include "base/container_of.h"
 #include "base/invariant.h"
 #include "base/sys.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include "peer/account.h"
 #include "peer/request.h"
 #include "quotes/sources.h"

@@ -2,7 +2,7 @@
 /*
  * What the metrics page says of quotes and of the quoting services.
  */
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include "observe/prometheus.h"
 #include "quotes/quotes.h"
 #include <assert.h>

@@ -6,7 +6,7 @@
 #include "quotes/pool.h"
 #include "base/container_of.h"
 #include "base/sys.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include <errno.h>
 #include <utlist.h>
 

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "fuzz/fuzz.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include "qgs_msg.h"
 #include "quotes/backend.h"
 #include "quotes/check.h"

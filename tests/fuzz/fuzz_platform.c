@@ -15,7 +15,7 @@
 #include "base/timer.h"
 #include "certs/platform.h"
 #include "fuzz/fuzz.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include "sev_msg.h"
 #include <event2/event.h>
 #include <unistd.h>

@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "fuzz/fuzz.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include "peer/peer.h"
 #include "peer/server.h"
 #include "qgs_door/qgs_door.h"

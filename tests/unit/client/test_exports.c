@@ -110,7 +110,8 @@ TEST(imports_are_few)
         "fcntl64 free fstat getpeername getsockopt ioctl malloc memcmp memcpy memmove memset "
         "poll pthread_cond_broadcast pthread_cond_destroy pthread_cond_init pthread_cond_wait "
         "pthread_equal pthread_mutex_destroy pthread_mutex_init pthread_mutex_lock "
-        "pthread_mutex_unlock pthread_self read recv recvmsg send socket strcmp strlen strnlen "
+        "pthread_mutex_unlock pthread_self read recv recvmsg send socket strcmp strlen strncmp "
+        "strnlen "
         "write ";
     /* What compilers, hardening and sanitizers add by themselves. */
     static const char *const prefixes[] = {"__asan_", "__ubsan_", "__sanitizer_", "__tsan_",

@@ -4,6 +4,7 @@
  * lose pieces without a word. Each allocation below malloc(3) fails in turn (oom/fail.h); the whole
  * daemon is tried by `make oom`.
  */
+#include "admin/exposition.h"
 #include "composed.h"
 #include "config/last_good.h"
 #include "json_reader.h"

@@ -3,6 +3,7 @@
  * The exposition, read by a parser of its own that knows the format and nothing of cocod: whether
  * it is well formed, only grows where it must, adds up, and is what the documents say.
  */
+#include "admin/exposition.h"
 #include "coco_limits.h"
 #include "world.h"
 #include <ctype.h>

@@ -2,6 +2,7 @@
 /*
  * What is held against QGS, against a VM, and against the host: a whole cocod on a virtual clock.
  */
+#include "admin/exposition.h"
 #include "broker_fixture.h"
 #include "quotes/restart.h"
 #include <sys/stat.h>

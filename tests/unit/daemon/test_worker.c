@@ -7,7 +7,7 @@
 #include "base/timer.h"
 #include "base/worker.h"
 #include "cocod.h"
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include "scarce.h"
 #include "support.h"
 #include <dirent.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "observe/metrics.h"
+#include "observe/counters.h"
 #include <string.h>
 
 /* clang-format off */
