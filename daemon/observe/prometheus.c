@@ -2,7 +2,7 @@
 /*
  * The Prometheus exposition: text format 0.0.4.
  *
- * A counter of metrics.h is there as cocod_NAME_total, a gauge ("now_NAME") as cocod_NAME, unless
+ * A counter of counters.h is there as cocod_NAME_total, a gauge ("now_NAME") as cocod_NAME, unless
  * it is one outcome of a family. A name that was released is neither changed nor given another
  * meaning.
  *

@@ -58,5 +58,5 @@ void page_escape(char *out, size_t size, const char *text);
 /* All families of a table, read from `from`; the same as rows of a Markdown table. */
 void page_print(FILE *out, const struct family_table *table, void *from);
 void page_document(FILE *out, const struct family_table *table);
-/* All counters that are no outcomes (metrics.h), the one way or the other. */
+/* All counters that are no outcomes (counters.h), the one way or the other. */
 void page_counters(FILE *out, bool document);
