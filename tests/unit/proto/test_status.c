@@ -162,3 +162,13 @@ TEST(kvm_takes_every_outcome)
         ck_assert_int_eq(ret == 5, status == 5);
     }
 }
+
+TEST(getquote_never_stays_in_flight)
+{
+    for (uint32_t status = 0; status < 4096; status++) {
+        uint64_t end = coco_status_to_getquote(status);
+
+        ck_assert_uint_ne(end, ABI_GETQUOTE_IN_FLIGHT);
+        ck_assert_int_eq(end == ABI_GETQUOTE_SUCCESS, status == 0);
+    }
+}
