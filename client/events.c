@@ -24,6 +24,10 @@
 #define BYTES_IN_REGISTER 8u
 #define TDX_DATA_R12      12u
 #define TDX_DATA_R13      13u
+#define REASON_SET_SHIFT  12
+#define REASON_SET_MASK   0xfu
+#define REASON_CODE_SHIFT 16
+#define REASON_CODE_MASK  0xffu
 
 static void decode_text(const uint64_t *data, char text[65])
 {
@@ -49,8 +53,8 @@ int coco_event_decode(const struct coco_event_exit *exit, struct coco_fatal_even
     if (exit->type == COCO_KVM_SYSTEM_EVENT_SEV_TERM) {
         if (exit->ndata > 0 && (data[0] & GHCB_INFO_MASK) == GHCB_TERM_REQ) {
             event.has_reason = 1;
-            event.reason_set = (uint32_t)(data[0] >> 12) & 0xf;
-            event.reason_code = (uint32_t)(data[0] >> 16) & 0xff;
+            event.reason_set = (uint32_t)(data[0] >> REASON_SET_SHIFT) & REASON_SET_MASK;
+            event.reason_code = (uint32_t)(data[0] >> REASON_CODE_SHIFT) & REASON_CODE_MASK;
         }
     } else if (exit->type == COCO_KVM_SYSTEM_EVENT_TDX_FATAL) {
         if (exit->ndata >= TDX_REGISTERS) {

@@ -131,3 +131,44 @@ void prove_coco_snp_part_spl(void)
     GIVEN(part >= 0 && part < COCO_SNP_PARTS);
     SHOW(coco_snp_part_spl(part) != NULL, "each has a name");
 }
+
+/* An object identifier of any size up to one more than AMD's longest.
+ *
+ * bound: extensions to 68 bytes, two more than the longest chip's id
+ * unwind: 130
+ * broken: s/length >= out_size ||/false ||/
+ * refuted: a text that ends */
+void prove_coco_snp_leaf_read(void)
+{
+    size_t oid_size, size;
+    struct coco_snp_leaf leaf;
+    unsigned field;
+
+    GIVEN(oid_size <= 11 && size <= 68);
+    const uint32_t seen = leaf.seen;
+    int r = coco_snp_leaf_read(&leaf, any_bytes(oid_size), oid_size, any_bytes(size), size, &field);
+    SHOW(r == 0 || r == -EEXIST || r == -EBADMSG, "0, -EEXIST or -EBADMSG");
+    SHOW(field < COCO_SNP_FIELDS, "one of the fields");
+    SHOW(field != 0 || (r == 0 && leaf.seen == seen), "what is not known is passed over");
+    SHOW(field == 0 || leaf.seen == (seen | 1u << field), "what is known is noted");
+    SHOW((r == -EEXIST) == (field != 0 && (seen & 1u << field) != 0), "once");
+    SHOW(r != 0 || field != COCO_SNP_OID_HWID || leaf.hwid_size == 8 || leaf.hwid_size == 64,
+         "a chip's id of 8 or 64 bytes");
+    SHOW(r != 0 || field != COCO_SNP_OID_PRODUCT_NAME ||
+             strnlen(leaf.product_name, sizeof(leaf.product_name)) < sizeof(leaf.product_name),
+         "a text that ends");
+}
+
+/* bound: texts to 9 bytes, one more than the longest name and its "-"
+ * unwind: 11
+ * broken: s/product_name.n + 1. != 0/product_name[n + 2] != 0/
+ * refuted: dereference failure */
+void prove_coco_snp_product_is_named(void)
+{
+    enum coco_snp_product product;
+    const char *text = any_text(9);
+    bool named = coco_snp_product_is_named(product, text);
+
+    SHOW(!named || coco_snp_product_facts(product) != NULL, "one of the list");
+    SHOW(!named || text[0] != 0, "by a name");
+}
