@@ -83,7 +83,7 @@ static void check_service(struct examination *e)
 {
     if (e->certs.drained)
         say(e, BAD, "\"cococtl resume\", when the work is done",
-            "drained: every request is told to come again");
+            "drained: every request is told to ask again later");
     else
         say(e, GOOD, NULL, "%u connections, at most %zu", e->admin->server->n_peers,
             e->admin->server->limits.peers);

@@ -41,8 +41,9 @@ void admin_gather(const void *from, void (*each)(void *data, const char *reason)
                    "not answer; look at `dmesg`, and at what [admin] and vmm_users name; the "
                    "configuration before stays in force");
     if (certs_status(admin->certs).drained)
-        each(data, "drained by an administrator: every request is told to come again; \"cococtl "
-                   "resume\" ends it");
+        each(data,
+             "drained by an administrator: every request is told to ask again later; \"cococtl "
+             "resume\" ends it");
     for (size_t i = 0; i < n; i++)
         each(data, problems[i]);
     for (size_t i = 0; i < status.n_backends; i++) {

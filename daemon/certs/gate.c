@@ -10,7 +10,7 @@
  *   READING    what is known of the platform is too old, or may not be what the chain is for
  *   UPDATING   an updater was there whom nobody announced
  *
- * A guest that is told to come again comes after exactly the time in which a reading grows old. So
+ * A guest that is told EAGAIN asks again after exactly the time in which a reading grows old. So
  * a request that meets READING waits for it, and one that meets UPDATING where cocod itself has the
  * lock. None waits for what its own lease may stand in the way of. After each change a timer looks
  * at those who wait, some at a time.

@@ -226,7 +226,7 @@ static bool holds_back(struct selection *selection, const char *why)
         return false; /* nothing is taken away */
     if (sys.now_us() >= selection->failing_since_us + PATIENCE_US)
         return false;
-    tell_undecided(selection, why, "until then every request is told to come again");
+    tell_undecided(selection, why, "until then every request is told to ask again later");
     selection->stage = SELECTION_AGAIN;
     set_unsure(selection, true);
     return true;
@@ -349,7 +349,7 @@ static bool same_platform(const struct platform_state *a, const struct platform_
            a->vlek_en == b->vlek_en && a->mask_chip_key == b->mask_chip_key;
 }
 
-/* Those who wait for this reading are told to come again where the one before it succeeded, for
+/* Those who wait for this reading are told EAGAIN where the one before it succeeded, for
  * the next may, too; else they get the empty table, lest a guest be told so until it gives up. */
 static void platform_unknown(struct selection *selection, const char *why)
 {

@@ -5,7 +5,7 @@
  *
  * One asks for one quote after the other: alone, beside 100 and 1000 processes of the other, each
  * with one request in flight, then beside 1000 that send wrong MACs, which QGS refuses. It fails
- * where the one is told to come again, where the flood did not fill every slot, or where the median
+ * where one is told to ask again, where the flood did not fill every slot, or where the median
  * is over three quiet ones: the quote being made, one turn of the other's, its own.
  */
 #include "integration/host.h"

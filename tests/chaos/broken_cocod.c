@@ -58,7 +58,7 @@ WRAPPED(bool, peer_send, struct peer *peer, const void *head, size_t head_size, 
         return __real_peer_send(peer, head, head_size, blob, pass_fd);
     if (header.status == COCO_ECANCELED && broken("unanswered"))
         return true;
-    /* A guest that could come again is told that its request failed. */
+    /* A guest that could ask again is told that its request failed. */
     if (header.type == COCO_CERTS_REPLY && header.status == COCO_EAGAIN && broken("eio")) {
         header.status = COCO_EIO;
         coco_header_encode(&header, changed);

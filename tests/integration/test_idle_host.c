@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Guests of a host that was idle for a while, with the real daemon, which knows the platform: each
- * gets its table, none is told to come again. The VMMs are those that we show to people: the
+ * gets its table, none is told to ask again later. The VMMs are those that we show to people: the
  * README's code, the guide's examples, and one that uses no more than a lease and coco_certs_get().
  * What depends on time is in tests/unit/daemon/test_certs_wait.c; here it is waited for once.
  */

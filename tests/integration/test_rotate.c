@@ -53,7 +53,7 @@ static void make_chain(unsigned n)
     snp_pki_leaf_done(&leaf);
 }
 
-/* What a guest is served: 8 or 9, the SPL of SNP; 0: the empty table; -1: come again. */
+/* What a guest is served: 8 or 9, the SPL of SNP; 0: the empty table; -1: ask again later. */
 static int served(void)
 {
     struct coco_snp_table decoded;

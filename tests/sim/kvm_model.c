@@ -272,7 +272,7 @@ void kvm_vcpu_snp_psc(struct kvm_vcpu *vcpu, uint64_t gpa, uint64_t npages, bool
                  make_private);
 }
 
-/* Neither form can tell the guest to come again. */
+/* Neither form can tell the guest to ask again. */
 static int complete_psc(struct kvm_vcpu *vcpu, bool msr_form)
 {
     int answer = map_gpa_answer(vcpu);

@@ -361,7 +361,7 @@ static enum http_result wait_before_next(struct http *f, unsigned tries)
         return HTTP_OK;
     (void)snprintf(f->why->text + n, WHY_SIZE - n,
                    "; %s %" PRIu64 " s, which is after this run's end",
-                   asked ? "it asks to come again in" : "the next try would be in",
+                   asked ? "it says to ask again in" : "the next try would be in",
                    (ms + 999) / 1000);
     return HTTP_AGAIN;
 }

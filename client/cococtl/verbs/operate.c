@@ -13,7 +13,7 @@ static void print_drain(FILE *to, struct reply *reply, struct json_object *param
     bool changed = reply_bool(reply, parameters, "changed");
     int64_t n = reply_int(reply, parameters, "requestsInFlight");
 
-    term_puts(to, changed ? "drained: new requests are told to come again\n"
+    term_puts(to, changed ? "drained: new requests are told to ask again later\n"
                           : "it was drained already\n");
     if (n > 0)
         term_printf(to,

@@ -2,7 +2,7 @@
 /*
  * certs rotate: a firmware update that no report races with. PROTOCOL.md "The lease".
  *
- * BeginUpdate makes cocod tell guests to come again. The write lock over the whole table file says
+ * BeginUpdate: guests are told to ask again later. The write lock over the whole table file says
  * that no VMM is between a certificate table and its report. The file is made the empty table, and
  * the command runs, sharing the lock. Then this process lets go of its share, and EndUpdate makes
  * cocod read the platform and publish what matches.
@@ -351,7 +351,8 @@ static int explain_end(const struct rotation *r, const struct varlink_answer *an
                    (int)pid, comm);
     else
         term_error("the write lock is still held by a process that the command left behind");
-    term_hint("cocod serves again when it has ended; until then guests are told to come again.");
+    term_hint(
+        "cocod serves again when it has ended; until then guests are told to ask again later.");
     return CTL_AGAIN;
 }
 

@@ -172,9 +172,9 @@ static void print_head(FILE *to, struct reply *reply, const struct sample *now,
     if (degraded)
         term_printf(to, " (%zu reason%s: \"cococtl status\")", n, n == 1 ? "" : "s");
     reply_write(to, reply, status, "\nconnections {peers:7d}   in flight {requestsInFlight:d}\n");
-    term_printf(to, "tables/s   %8.1f   empty %.1f   come again %.1f\n", values[0], values[1],
+    term_printf(to, "tables/s   %8.1f   empty %.1f   to ask again %.1f\n", values[0], values[1],
                 values[2]);
-    term_printf(to, "quotes/s   %8.1f   failed %.1f   come again %.1f\n", values[3], values[4],
+    term_printf(to, "quotes/s   %8.1f   failed %.1f   to ask again %.1f\n", values[3], values[4],
                 values[5]);
     reply_write(to, reply, quotes ? quotes : status,
                 quotes ? "quotes now {running:8d} running, {queued:d} queued, {kept:d} kept\n"

@@ -112,7 +112,7 @@ const struct verb ctl_verbs[] = {
     {"backends", verb_backends, ADMIN, .summary = "show the quoting services (QGS) in plain words",
      .help = "Shows for each quoting service whether it is in service, its slots, how long a quote "
              "takes, and what is wrong with it."},
-    {"drain", verb_drain, ADMIN, .summary = "tell new requests to come again later",
+    {"drain", verb_drain, ADMIN, .summary = "tell new requests to ask again later",
      .help = "New requests are answered with EAGAIN, what is under way goes on. Guests wait; SNP "
              "guests give up after 20 seconds and go on without certificates, so this is for short "
              "work on the host. It ends with \"cococtl resume\", and with a restart of cocod."},

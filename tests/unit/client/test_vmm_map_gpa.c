@@ -145,7 +145,7 @@ TEST_LOOP(a_quiesce_ends_the_tries_where_the_kernel_has_eagain, 0, 2)
     ck_assert_uint_eq(n_calls, 3);
 }
 
-/* Kernels before 7.2, and every SNP guest: there is no "come again", so that the change is made. */
+/* Kernels before 7.2, and every SNP guest: there is no "ask again", so that the change is made. */
 TEST(a_quiesced_vm_converts_where_the_guest_cannot_be_put_off)
 {
     ck_assert_int_eq(coco_vmm_quiesce(bed.vmm, 0), 0);

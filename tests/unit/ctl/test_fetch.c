@@ -208,7 +208,7 @@ TEST(refused_and_later)
     RIG_OUT(FETCH(NULL), 1, "the certificate is for another chip");
     wrong_chip = false;
     away = true;
-    RIG_OUT(FETCH(NULL), 75, "it asks to come again in 86400 s");
+    RIG_OUT(FETCH(NULL), 75, "it says to ask again in 86400 s");
     rig_has(rig_err, "goes on from here");
     ck_assert_int_eq(FETCH("--product", "Milan", "--chip-id", "00", "--tcb", "1.2.3.4"), 2);
     ck_assert_int_eq(FETCH("--product", "Rome", "--signer", "VLEK"), 2);

@@ -184,7 +184,7 @@ TEST(nothing_waits_past_the_deadline)
     open_http(kds_sim_url(sim), ca_path, 60000);
     ck_assert_int_eq(get("/a", true), HTTP_AGAIN);
     ck_assert_uint_eq(n_slept, 0);
-    assert_why("asked too often (429); it asks to come again in 120 s");
+    assert_why("asked too often (429); it says to ask again in 120 s");
     now += 55000;
     ck_assert_int_eq(get("/a", true), HTTP_AGAIN); /* 10 s would pass the deadline, too */
     ck_assert_uint_eq(n_slept, 0);

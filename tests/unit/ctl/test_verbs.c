@@ -41,7 +41,7 @@ static const char explanation[] = "{\"parameters\":{\"vm\":" VM(
 #define STATUS                                                                                 \
     "{\"parameters\":{\"version\":\"0.1.0\",\"instance\":\"00112233445566aa\",\"pid\":4321,"   \
     "\"uptimeMs\":93784000,\"state\":\"serving\",\"drained\":true,\"degraded\":true,"          \
-    "\"reasons\":[\"drained by an administrator: every request is told to come again; "        \
+    "\"reasons\":[\"drained by an administrator: every request is told to ask again later; "   \
     "\\\"cococtl "                                                                             \
     "resume\\\" ends it\"],\"certificates\":null,\"peers\":4,\"requestsInFlight\":2,"          \
     "\"counters\":{\"certs_ok\":%u},"                                                          \
@@ -230,7 +230,7 @@ TEST(backends)
 TEST(drain_and_resume)
 {
     RIG_OUT(RIG_RUN("drain"), 0,
-            "drained: new requests are told to come again\n3 requests are still under way",
+            "drained: new requests are told to ask again later\n3 requests are still under way",
             "restart of cocod");
     ck_assert_int_eq(RIG_RUN("resume"), 0);
     ck_assert_str_eq(rig_out, "it was not drained\n");
