@@ -253,16 +253,6 @@ void log_event(int level, const char *event, const struct log_field *fields, siz
     errno = saved_errno;
 }
 
-const char *log_record_field(const struct log_record *r, const char *name)
-{
-    size_t n = strlen(name);
-
-    for (size_t i = 0; i < r->n_fields; i++)
-        if (strncmp(r->fields[i], name, n) == 0 && r->fields[i][n] == '=')
-            return r->fields[i] + n + 1;
-    return NULL;
-}
-
 bool log_limit_pass(struct log_limit *l, uint64_t now_us, unsigned burst, uint64_t window_us,
                     unsigned *ret_dropped)
 {

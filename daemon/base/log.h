@@ -101,9 +101,6 @@ struct log_record {
     size_t n_fields;
 };
 
-/* The value of a field, or NULL. */
-const char *log_record_field(const struct log_record *r, const char *name);
-
 typedef void (*log_sink)(void *userdata, const struct log_record *record);
 /* NULL: back to the target. The level still filters. */
 void log_set_sink(log_sink sink, void *userdata);

@@ -61,6 +61,16 @@ const char *rig_event_field(const struct event_record *event, const char *name)
     return NULL;
 }
 
+const char *rig_log_field(const struct log_record *record, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (size_t i = 0; i < record->n_fields; i++)
+        if (strncmp(record->fields[i], name, n) == 0 && record->fields[i][n] == '=')
+            return record->fields[i] + n + 1;
+    return NULL;
+}
+
 void rig_reload_cocod(struct cocod *cocod, struct config *config)
 {
     cocod_find_names(cocod, config);

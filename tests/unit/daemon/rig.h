@@ -65,6 +65,8 @@ struct config *rig_config(const char *text);
 /* The value of an event's field; NULL: it has none. */
 const char *rig_event_field(const struct event_record *event, const char *name);
 
+/* The value of a log record's field, or NULL. */
+const char *rig_log_field(const struct log_record *record, const char *name);
 /* A reload of a whole cocod, names looked up on the way; `config` as cocod_reload's. */
 void rig_reload_cocod(struct cocod *cocod, struct config *config);
 

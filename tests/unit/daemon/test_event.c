@@ -136,8 +136,7 @@ static void note(void *data, const struct log_record *record)
     logged.level = record->level;
     snprintf(logged.event, sizeof(logged.event), "%s", record->event ? record->event : "");
     snprintf(logged.sentence, sizeof(logged.sentence), "%s", record->sentence);
-    const char *id = log_record_field(record, "MESSAGE_ID"),
-               *vm = log_record_field(record, "COCO_VM");
+    const char *id = rig_log_field(record, "MESSAGE_ID"), *vm = rig_log_field(record, "COCO_VM");
     snprintf(logged.message_id, sizeof(logged.message_id), "%s", id ? id : "");
     snprintf(logged.vm, sizeof(logged.vm), "%s", vm ? vm : "");
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log.h"
-#include "support.h"
+#include "rig.h"
 #include "text.h"
 
 #include <fcntl.h>
@@ -126,11 +126,11 @@ static void sink(void *userdata, const struct log_record *r)
     (void)snprintf(seen.event, sizeof(seen.event), "%s", r->event ? r->event : "(none)");
     (void)snprintf(seen.sentence, sizeof(seen.sentence), "%s", r->sentence);
     seen.n_fields = r->n_fields;
-    const char *vm = log_record_field(r, "COCO_VM");
-    const char *pid = log_record_field(r, "PEER_PID");
+    const char *vm = rig_log_field(r, "COCO_VM");
+    const char *pid = rig_log_field(r, "PEER_PID");
     (void)snprintf(seen.vm, sizeof(seen.vm), "%s", vm ? vm : "(none)");
     (void)snprintf(seen.pid, sizeof(seen.pid), "%s", pid ? pid : "(none)");
-    seen.has_errno = log_record_field(r, "ERRNO") != NULL;
+    seen.has_errno = rig_log_field(r, "ERRNO") != NULL;
     errno = EXDEV;
 }
 

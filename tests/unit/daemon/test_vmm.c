@@ -367,7 +367,7 @@ static void count_line(void *data, const struct log_record *record)
         return;
     n_lines++;
     snprintf(last_line, sizeof(last_line), "%s", record->sentence);
-    snprintf(last_vm, sizeof(last_vm), "%s", log_record_field(record, "COCO_VM"));
+    snprintf(last_vm, sizeof(last_vm), "%s", rig_log_field(record, "COCO_VM"));
 }
 
 static void report_event(int fd, uint64_t kind)
