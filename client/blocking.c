@@ -129,15 +129,15 @@ static int ask(struct coco_client *c, struct coco_client_request question, uint3
             w->status = certs ? COCO_EAGAIN : COCO_ENODEV;
         else if (r < 0)
             w->status = COCO_EAGAIN; /* no slot, no memory */
-        if (w->status != COCO_EAGAIN || c->freed || c->state == CONN_DEAD)
-            break;
-        /* A drain waits for this lease: PROTOCOL.md "The VMM over the RPC". */
-        if (certs && c->n_leases > 0)
+        if (w->status != COCO_EAGAIN || c->state == CONN_DEAD)
             break;
         uint64_t resume_ns = coco_client_now(c) + pause_ms * COCO_NS_PER_MS;
-        if (resume_ns >= until_ns)
-            break;
-        pause_until(c, resume_ns, servings);
+        if (!c->freed) {
+            /* A drain waits for this lease: PROTOCOL.md "The VMM over the RPC". */
+            if ((certs && c->n_leases > 0) || resume_ns >= until_ns)
+                break;
+            pause_until(c, resume_ns, servings);
+        }
         if (c->freed) {
             w->status = COCO_ECANCELED;
             break;

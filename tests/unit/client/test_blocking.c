@@ -18,6 +18,7 @@ static struct {
     atomic_uint eagain;   /* so many requests are answered EAGAIN first */
     atomic_uint silent;   /* so many are not answered */
     atomic_uint closes;   /* so many connections are closed at their first request */
+    atomic_uint jump_ms;  /* so far the client's clock is ahead when they are */
     atomic_uint note;     /* a SERVING note follows each EAGAIN */
     atomic_uint status;   /* of quotes; 0: a quote */
     atomic_int lease_fd;  /* not 0: passed with HELLO's reply */
@@ -29,6 +30,13 @@ static struct {
 } script;
 
 static uint8_t big[COCO_API_TABLE_MAX];
+static atomic_ullong ahead_ns;
+
+static uint64_t clock_ahead(void *userdata)
+{
+    (void)userdata;
+    return monotonic_ns() + ahead_ns;
+}
 
 static bool take(atomic_uint *n)
 {
@@ -50,6 +58,7 @@ static bool answer(int fd, const struct fake_request *q)
     if (take(&script.silent))
         return true;
     if (take(&script.eagain)) {
+        ahead_ns = script.jump_ms * UINT64_C(1000000);
         fake_reply(fd, q->header.type + 1, q->header.id, COCO_EAGAIN, NULL, 0);
         if (script.note)
             fake_notify(fd, COCO_NOTIFY_SERVING, 1);
@@ -111,6 +120,7 @@ static struct coco_client *new_client(void)
     options.features = COCO_USE_NOTIFY | COCO_USE_LEASE;
     options.alloc = counting_alloc;
     options.free = free;
+    options.clock_ns = clock_ahead;
     ck_assert_int_eq(coco_client_new(&options, &c), 0);
     return c;
 }
@@ -124,6 +134,7 @@ static void serve(void)
 static void setup(void)
 {
     memset(&script, 0, sizeof(script));
+    ahead_ns = 0;
     script.table = 24;
     memset(big, 0x5a, sizeof(big));
     if (!path[0])
@@ -386,6 +397,13 @@ TEST(a_callback_frees_the_client_under_a_blocking_call)
     script.eagain = 1000; /* freed within a pause */
     script.silent = 1;
     ck_assert_int_eq(coco_client_ping(client, 10, free_client, NULL, NULL), 0);
+    ck_assert_int_eq(coco_ping(client, 10000), -COCO_STATUS_ECANCELED);
+
+    client = new_client();
+    ck_assert_int_eq(coco_connect(client, 1000), 0);
+    script.jump_ms = 6000; /* freed just after the EAGAIN, in the same step */
+    script.silent = 1;
+    ck_assert_int_eq(coco_client_ping(client, 5000, free_client, NULL, NULL), 0);
     ck_assert_int_eq(coco_ping(client, 10000), -COCO_STATUS_ECANCELED);
     client = NULL;
 }
