@@ -68,24 +68,25 @@ void coco_drain_fd(int fd)
 
 void coco_vmm_repoll(struct coco_polled *polled, const struct coco_client *client)
 {
-    struct coco_polled now = {.epoll_fd = polled->epoll_fd,
-                              .fd = coco_client_fd(client),
-                              .events = coco_client_events(client)};
+    const int fd = coco_client_fd(client);
+    const short events = coco_client_events(client);
     struct coco_client_stats stats;
 
     /* A new socket may have the old one's number, but something was counted then. A socket that was
      * closed has left the set by itself. */
     coco_client_stats(client, &stats);
-    now.count = stats.connections + stats.failures + stats.breaks;
-    if (now.fd == polled->fd && now.events == polled->events && now.count == polled->count)
+    const uint64_t count = stats.connections + stats.failures + stats.breaks;
+    if (fd == polled->fd && events == polled->events && count == polled->count)
         return;
-    *polled = now;
-    if (now.fd < 0)
+    polled->fd = fd;
+    polled->events = events;
+    polled->count = count;
+    if (fd < 0)
         return;
-    struct epoll_event event = {.events = (now.events & POLLIN ? EPOLLIN : 0u) |
-                                          (now.events & POLLOUT ? EPOLLOUT : 0u)};
-    if (epoll_ctl(now.epoll_fd, EPOLL_CTL_MOD, now.fd, &event) < 0 && errno == ENOENT &&
-        epoll_ctl(now.epoll_fd, EPOLL_CTL_ADD, now.fd, &event) < 0)
+    struct epoll_event event = {.events = (events & POLLIN ? EPOLLIN : 0u) |
+                                          (events & POLLOUT ? EPOLLOUT : 0u)};
+    if (epoll_ctl(polled->epoll_fd, EPOLL_CTL_MOD, fd, &event) < 0 && errno == ENOENT &&
+        epoll_ctl(polled->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
         polled->count = UINT64_MAX; /* no memory in the kernel: again after the next step */
 }
 

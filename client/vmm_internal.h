@@ -42,7 +42,8 @@ struct coco_quote {
 
 /* What the VMM polls, and the client's descriptor as it was last put in there. */
 struct coco_polled {
-    int epoll_fd, fd;
+    int epoll_fd; /* never changes: any thread reads it */
+    int fd;       /* with what follows the owner's */
     short events;
     uint64_t count;
 };
