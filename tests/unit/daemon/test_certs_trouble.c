@@ -190,7 +190,7 @@ TEST_LOOP(a_local_failure_after_a_change_is_waited_for, 0, sizeof(passing) / siz
         ck_assert_uint_eq(status_now(), COCO_EAGAIN);
         pass_and_load(SECOND / 10);
     }
-    expect_problem("is tried again (until then every request is told to come again)");
+    expect_problem("is tried again (until then every request is told to ask again later)");
     open_error = 0;
     pass(7u * SECOND); /* the next try, of those that take twice as long each time */
     await_worker();

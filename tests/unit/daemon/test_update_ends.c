@@ -285,7 +285,7 @@ static void expect_a_minute_of(int right, bool hostile)
             move_lease(i);
         pass(SECOND / 2u);
     }
-    ck_assert_msg(busy == 0, "%u of 120 are told to come again", busy);
+    ck_assert_msg(busy == 0, "%u of 120 are told to ask again later", busy);
 }
 
 /* Each VM may take a read lock in that moment, and be stopped with it, or hold it to harm. */
