@@ -188,6 +188,7 @@ static bool receive(struct peer *peer, size_t *batch)
         return false;
     }
     peer->reads = (size_t)n == room || peer->ends;
+    peer->spoke = false;
     if (n == 0) {
         end_of_file(peer);
         return false;
@@ -251,8 +252,14 @@ static void take_turn(struct turn *turn)
         send_waiting(peer);
     if (readable_now(peer) && peer->partial.size > 0 && peer->whole)
         peer->whole = take_partial(peer, &batch);
-    if (readable_now(peer) && !peer->whole && peer->reads)
+    if (readable_now(peer) && !peer->whole && peer->reads) {
+        peer->spoke = true; /* unless bytes come */
         peer->whole = receive(peer, &batch);
+        /* An end with unread replies comes as an error, which libevent does not call EV_CLOSED.
+         * Where no answer will find it, one more recv looks for it. */
+        if (!peer->spoke && !peer->requests.first)
+            peer->reads = true;
+    }
     if (peer->state != PEER_CLOSED)
         watch_again(peer);
     peer_settle(peer);
@@ -496,6 +503,7 @@ bool peer_send(struct peer *peer, const void *head, size_t head_size, struct blo
             close(pass_fd);
         return true;
     }
+    peer->spoke = true;
     int r = outbox_send(&peer->out, peer->fd, peer->account, head, head_size, blob, pass_fd);
     if (r == -ETOOMANYREFS)
         return false;

@@ -114,6 +114,7 @@ struct peer {
 
     bool reads : 1;     /* the socket may have bytes, or its end */
     bool ends : 1;      /* the peer has shut down its sending side, or left: behind what it sent */
+    bool spoke : 1;     /* something was sent since the last bytes came */
     bool writes : 1;    /* the socket takes bytes, as far as is known */
     bool whole : 1;     /* `partial` may begin with a whole frame */
     bool goes_on : 1;   /* peer_go_on */

@@ -543,3 +543,15 @@ TEST(no_memory_for_an_unsent_reply_closes)
     ck_assert_uint_eq(toy_n_log, 1);
     ck_assert_uint_eq(rig.server->closed[CLOSE_MEMORY], 1);
 }
+
+/* The kernel calls that an error, and libevent then no EV_CLOSED. */
+TEST(who_leaves_with_unread_replies_is_noticed)
+{
+    int fd = open_toy();
+
+    (void)stuff(fd, 1, 100);
+    send_frame(fd, TOY_NOTE, 2, 4); /* nothing answers it */
+    leave(fd);
+    rig_settle(&rig);
+    ck_assert_uint_eq(metrics.now_peers, 0);
+}
