@@ -9,7 +9,8 @@
  * turn (turn.h), a few frames and a few replies at a time. Events are edge-triggered, so a socket
  * that waits for its turn costs nothing meanwhile. A socket that reports again while it waits sends
  * faster than it is served; it is not watched until its turn. A short read means that the socket is
- * empty (but for its end, which EV_CLOSED reports), so a request costs one recv.
+ * empty but for its end: EV_CLOSED reports that, or the answer finds it, so a request costs one
+ * recv. What has no answer costs another.
  *
  * Back-pressure is decided in one function, peer_settle: a peer with more unsent bytes than its
  * limit is not read, nor one that its dialect holds. So are the deadlines: for the greeting, for a
